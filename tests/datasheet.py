@@ -72,10 +72,9 @@ def records(ctas: Sequence[Sequence[Access]], first: int = 0) -> Records:
         for cta, accesses in enumerate(ctas)
         for a in accesses
     ]
-    columns = zip(*rows, strict=True) if rows else ([] for _ in COLUMNS)
-    return Records(
-        **{name: np.array(column, kind) for (name, kind), column in zip(COLUMNS.items(), columns, strict=True)}
-    )
+    given = list(COLUMNS)[:9]
+    columns = zip(*rows, strict=True) if rows else ([] for _ in given)
+    return Records.of(len(rows), **{name: np.array(column) for name, column in zip(given, columns, strict=True)})
 
 
 def kernel(

@@ -203,3 +203,6 @@ class Program(NamedTuple):
     row_stride: Int64Array
     compute_cycles: NDArray[np.int32]
     barrier: NDArray[np.uint8]
+    hint: NDArray[np.uint8]
+    through_l1: NDArray[np.uint8]
+    joined: NDArray[np.uint8]

@@ -71,16 +71,17 @@ class ProgramBuilder:
             np.concatenate(column) for column in zip(*self._parts, strict=True)
         )
         order = np.argsort(requester, kind="stable")
-        return Records(
-            kernel=np.full(len(order), self.kernel, np.int32),
-            requester=requester[order].astype(np.int32),
-            op=op[order].astype(np.uint8),
+        return Records.of(
+            len(order),
+            kernel=np.full(len(order), self.kernel),
+            requester=requester[order],
+            op=op[order],
             address=address[order],
-            rows=rows[order].astype(np.int32),
-            row_bytes=row_bytes[order].astype(np.int32),
+            rows=rows[order],
+            row_bytes=row_bytes[order],
             row_stride=stride[order],
-            compute_cycles=cycles[order].astype(np.int32),
-            barrier=barrier[order].astype(np.uint8),
+            compute_cycles=cycles[order],
+            barrier=barrier[order],
         )
 
 

@@ -183,4 +183,7 @@ def _program(records: Records, starts: NDArray[np.int64]) -> Program:
         row_stride=records.row_stride,
         compute_cycles=records.compute_cycles,
         barrier=records.barrier,
+        hint=records.hint,
+        through_l1=records.through_l1,
+        joined=records.joined,
     )

@@ -13,7 +13,7 @@ from simulator.trace.record import Records
 CHUNK_RECORDS = 1 << 16
 
 HELD_RECORDS = 1 << 23
-"""Most records held at once (39 bytes each): a requester, or a kernel whose records are not sorted by requester."""
+"""Most records held at once (42 bytes each): a requester, or a kernel whose records are not sorted by requester."""
 
 
 def whole_requesters(where: object, parts: Iterable[Records], first_row: int) -> Iterator[Records]:

@@ -20,6 +20,15 @@ class Op(IntEnum):
     PREFETCH = 3  # fills L2; nobody waits for it
 
 
+class Hint(IntEnum):
+    """How L2 is to treat the lines of a record (PTX ISA, cache eviction priorities)."""
+
+    NORMAL = 0
+    EVICT_FIRST = 1  # next to be replaced
+    EVICT_LAST = 2  # replaced after all others, as far as the persisting set-aside goes
+    NO_ALLOCATE = 3  # not kept
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
     """A run of records as columns of one length n.
@@ -27,7 +36,9 @@ class Records:
     A requester (a CTA) issues its records in order.  Record i touches `rows` runs of `row_bytes` bytes, the first at
     `address`, each `row_stride` bytes after the one before; once its bytes are there, the requester computes for
     `compute_cycles` SM cycles and so frees the buffer.  With `barrier` set, the record waits until all earlier ones
-    of its requester have arrived and been computed on.
+    of its requester have arrived and been computed on.  `hint` is a Hint; with `through_l1`, a read looks into the
+    SM's L1 first, as plain loads do (asynchronous copies do not).  A `joined` record is issued at once with the one
+    before it and shares its buffer, as the lanes of one warp instruction do.
     """
 
     kernel: NDArray[np.int32]
@@ -39,12 +50,21 @@ class Records:
     row_stride: NDArray[np.int64]
     compute_cycles: NDArray[np.int32]
     barrier: NDArray[np.uint8]
+    hint: NDArray[np.uint8]
+    through_l1: NDArray[np.uint8]
+    joined: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.address)
 
     def __getitem__(self, part: slice | NDArray[Any]) -> Records:
         return Records(**{name: getattr(self, name)[part] for name in COLUMNS})
+
+    @staticmethod
+    def of(count: int, **columns: NDArray[Any]) -> Records:
+        """Return `count` records from some columns, the others at their defaults."""
+        columns = {name: np.full(count, DEFAULTS[name]) for name in COLUMNS if name not in columns} | columns
+        return Records(**{name: columns[name].astype(kind, copy=False) for name, kind in COLUMNS.items()})
 
     @staticmethod
     def concatenate(parts: Iterable[Records]) -> Records:
@@ -63,7 +83,25 @@ COLUMNS: dict[str, type[np.generic]] = {
     "row_stride": np.int64,
     "compute_cycles": np.int32,
     "barrier": np.uint8,
+    "hint": np.uint8,
+    "through_l1": np.uint8,
+    "joined": np.uint8,
 }
+
+DEFAULTS = {
+    "kernel": 0,
+    "requester": 0,
+    "op": int(Op.READ),
+    "rows": 1,
+    "row_bytes": 32,
+    "row_stride": 0,
+    "compute_cycles": 0,
+    "barrier": 0,
+    "hint": int(Hint.NORMAL),
+    "through_l1": 0,
+    "joined": 0,
+}
+"""Values of the columns that may be left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,24 +16,19 @@ from numpy.typing import NDArray
 from simulator.errors import TraceError
 from simulator.trace import footer, metadata, validate
 from simulator.trace.chunks import CHUNK_RECORDS
-from simulator.trace.record import COLUMNS, Op, Records, TraceHeader
+from simulator.trace.record import COLUMNS, DEFAULTS, Hint, Op, Records, TraceHeader
 
 KEY = b"tierscope.trace"
 """Key of the schema metadata that holds the description of the trace."""
 
-DEFAULTS = {
-    "kernel": 0,
-    "requester": 0,
-    "op": int(Op.READ),
-    "rows": 1,
-    "row_bytes": 32,
-    "row_stride": 0,
-    "compute_cycles": 0,
-    "barrier": 0,
+WORDS = {
+    "op": {op.name.lower(): int(op) for op in Op},
+    "hint": {hint.name.lower(): int(hint) for hint in Hint},
 }
-"""Values of the columns that a trace may leave out."""
+"""Columns that may be given in words."""
 
-OP_NAMES = {op.name.lower(): int(op) for op in Op}
+FLAGS = ("barrier", "through_l1", "joined")
+"""Columns that may be given as booleans."""
 
 ROW_GROUP_LIMIT = 1 << 24
 """Most rows of a row group, whose compressed columns are held while it is decoded."""
@@ -210,9 +205,10 @@ def _check_schema(path: Path, schema: Any) -> list[str]:
         raise TraceError(f"{path}: column 'address' is missing; add it as integers (bytes); allowed: {allowed}")
     for name in schema.names:
         kind = schema.field(name).type
-        also = {"op": _is_text(kind), "barrier": pa.types.is_boolean(kind)}
-        if not (pa.types.is_integer(kind) or also.get(name)):
-            expected = "integers" + {"op": f" or {', '.join(OP_NAMES)}", "barrier": " or booleans"}.get(name, "")
+        also = (name in WORDS and _is_text(kind)) or (name in FLAGS and pa.types.is_boolean(kind))
+        if not (pa.types.is_integer(kind) or also):
+            words = f" or {', '.join(WORDS[name])}" if name in WORDS else " or booleans" if name in FLAGS else ""
+            expected = "integers" + words
             given = str(kind).splitlines()[0][:60]
             raise TraceError(f"{path}: column {name!r} holds {given}, expected are {expected}; cast it before writing")
     return [name for name in COLUMNS if name in schema.names]
@@ -229,7 +225,7 @@ def _integers(path: Path, name: str, values: Any, first_row: int) -> NDArray[Any
         row = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
         raise validate.at(path, name, first_row + row, "is empty (null); write a value in every row")
     if _is_text(values.type):
-        return _op_codes(path, values, first_row)
+        return _codes(path, name, values, first_row)
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.uint8())
     column: NDArray[Any] = values.to_numpy(zero_copy_only=False)
@@ -237,18 +233,18 @@ def _integers(path: Path, name: str, values: Any, first_row: int) -> NDArray[Any
     return column
 
 
-def _op_codes(path: Path, values: Any, first_row: int) -> NDArray[Any]:
-    """Return the codes of operations given by name."""
+def _codes(path: Path, name: str, values: Any, first_row: int) -> NDArray[Any]:
+    """Return the codes of a column given in words."""
     with _read_faults(path):
         values.validate(full=True)  # indices and UTF-8
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
-    codes = np.array([OP_NAMES.get(name, -1) for name in values.dictionary.to_pylist()], np.int64)
+    codes = np.array([WORDS[name].get(word, -1) for word in values.dictionary.to_pylist()], np.int64)
     column = codes[values.indices.to_numpy(zero_copy_only=False)] if len(values) else np.zeros(0, np.int64)
     if len(column) and column.min() < 0:
         row = int(np.argmax(column < 0))
-        problem = f"is {ascii(values[row].as_py())[:40]}; write one of {', '.join(OP_NAMES)}"
-        raise validate.at(path, "op", first_row + row, problem)
+        problem = f"is {ascii(values[row].as_py())[:40]}; write one of {', '.join(WORDS[name])}"
+        raise validate.at(path, name, first_row + row, problem)
     return column
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import TraceError
-from simulator.trace.record import Op, Records
+from simulator.trace.record import Hint, Op, Records
 
 ADDRESS_SPACE_BYTES = 1 << 43
 """Addresses lie below 8 TiB."""
@@ -28,6 +28,9 @@ BOUNDS: dict[str, tuple[int, int]] = {
     "row_stride": (-ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES),
     "compute_cycles": (0, _INT32_MAX),
     "barrier": (0, 1),
+    "hint": (int(min(Hint)), int(max(Hint))),
+    "through_l1": (0, 1),
+    "joined": (0, 1),
 }
 """Smallest and largest value of each column."""
 

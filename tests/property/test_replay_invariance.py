@@ -14,7 +14,7 @@ from simulator.models import Architecture
 from simulator.run.generate import generate
 from simulator.run.simulate import simulate
 from simulator.system import run_stream
-from simulator.trace.record import COLUMNS, KernelHeader, Op, Records, TracedKernel
+from simulator.trace.record import KernelHeader, Op, Records, TracedKernel
 from simulator.workload import Phase, Workload
 from simulator.workload.protocol import Protocol
 
@@ -39,8 +39,11 @@ def random_kernel(seed: int, ctas: int, stages: int) -> TracedKernel:
         "row_stride": rng.choice([4096, 8192], n),
         "compute_cycles": rng.integers(0, 500, n),
         "barrier": rng.integers(0, 2, n),
+        "hint": rng.integers(0, 4, n),
+        "through_l1": rng.integers(0, 2, n),
+        "joined": rng.integers(0, 2, n),
     }
-    records = Records(**{name: columns[name].astype(kind) for name, kind in COLUMNS.items()})
+    records = Records.of(n, **columns)
     header = KernelHeader(
         name="random",
         operator="",

@@ -71,6 +71,9 @@ def records(kernel: int, requester: Iterable[int], seed: int = 0) -> Records:
         "row_stride": rng.integers(-(2**20), 2**20, n),
         "compute_cycles": rng.integers(0, 2**31, n),
         "barrier": rng.integers(0, 2, n),
+        "hint": rng.integers(0, 4, n),
+        "through_l1": rng.integers(0, 2, n),
+        "joined": rng.integers(0, 2, n),
     }
     return Records(**{name: column(name, value) for name, value in values.items()})
 
@@ -324,6 +327,9 @@ def test_addresses_alone_make_a_trace_of_sector_reads(tmp_path: Path) -> None:
         "row_stride": [0, 0, 0],
         "compute_cycles": [0, 0, 0],
         "barrier": [0, 0, 0],
+        "hint": [0, 0, 0],
+        "through_l1": [0, 0, 0],
+        "joined": [0, 0, 0],
     }
 
 

@@ -13,8 +13,8 @@ from simulator import config
 from simulator.trace import metadata, parquet
 from simulator.trace.chunks import HELD_RECORDS
 from simulator.trace.info import summarise
-from simulator.trace.record import COLUMNS, KernelHeader, Records
-from simulator.trace.source import DEFAULTS, ROW_GROUP_LIMIT
+from simulator.trace.record import COLUMNS, DEFAULTS, KernelHeader, Records
+from simulator.trace.source import ROW_GROUP_LIMIT
 
 README = (config.data_dir("traces") / "README.md").read_text(encoding="utf-8")
 SAMPLE = config.data_dir("traces") / "random_reads.parquet"
