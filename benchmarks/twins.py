@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core.memory_path import rotated
+from simulator.core.hashing import rotated
 from simulator.core.state import Parameters
 
 Int64Array = NDArray[np.int64]

@@ -7,14 +7,13 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator import hardware
 from simulator.core import counter
 from simulator.hardware import Hardware
 from simulator.memory import Device
-from simulator.trace.record import COLUMNS, KernelHeader, Op, Records, TracedKernel
-
-NAMES = {getattr(counter, name): name for name in vars(counter) if name.isupper() and name != "COUNT"}
+from simulator.trace.record import COLUMNS, Hint, KernelHeader, Op, Records, TracedKernel
 
 FUNCTIONAL = (
     "READ_SECTOR_HITS",
@@ -40,6 +39,9 @@ class Access(NamedTuple):
     barrier: bool = False
     rows: int = 1
     stride: int = 0
+    hint: Hint = Hint.NORMAL
+    through_l1: bool = False
+    joined: bool = False
 
 
 @cache
@@ -49,15 +51,16 @@ def small(overrides: tuple[str, ...]) -> Hardware:
 
 
 def device(changes: dict[str, object] | None = None, grouped: bool = True, seed: int = 0) -> Device:
-    """Return an idle device: an H100 with `changes` by key path."""
+    """Return an idle device: an H100 of one L2 partition with `changes` by key path."""
+    changes = {"l2.partitions": 1} | (changes or {})
     overrides = tuple(
-        f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}" for key, value in (changes or {}).items()
+        f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}" for key, value in changes.items()
     )
     return Device(small(overrides), seed, grouped)
 
 
 def cache_of(sets: int, ways: int, **more: object) -> dict[str, object]:
-    """Return the changes that make L2 `sets` x `ways` lines of 128 bytes, with one CTA at a time on the device."""
+    """Return the changes that make L2 `sets` x `ways` lines of 128 bytes in one partition, with one CTA at a time."""
     return (
         ONE_CTA
         | {"l2.ways": ways, "l2.size": f"{sets * ways * 128} B"}
@@ -67,14 +70,14 @@ def cache_of(sets: int, ways: int, **more: object) -> dict[str, object]:
 
 def records(ctas: Sequence[Sequence[Access]], first: int = 0) -> Records:
     """Return the records of CTAs numbered from `first` on."""
+    flags = ("barrier", "hint", "through_l1", "joined")
     rows = [
-        (0, first + cta, int(a.op), a.address, a.rows, a.size, a.stride, a.cycles, int(a.barrier))
+        (0, first + cta, a.op, a.address, a.rows, a.size, a.stride, a.cycles, *(int(getattr(a, f)) for f in flags))
         for cta, accesses in enumerate(ctas)
         for a in accesses
     ]
-    given = list(COLUMNS)[:9]
-    columns = zip(*rows, strict=True) if rows else ([] for _ in given)
-    return Records.of(len(rows), **{name: np.array(column) for name, column in zip(given, columns, strict=True)})
+    columns = zip(*rows, strict=True) if rows else ([] for _ in COLUMNS)
+    return Records.of(len(rows), **{name: np.array(column) for name, column in zip(COLUMNS, columns, strict=True)})
 
 
 def kernel(
@@ -118,17 +121,22 @@ class Ran(NamedTuple):
         return {name: self.counters[name] for name in FUNCTIONAL}
 
 
+def named(counters: NDArray[np.int64]) -> dict[str, int]:
+    """Return the counters by name, without the histograms."""
+    return {name: int(counters[index]) for name, index in counter.SINGLE.items()}
+
+
 def run(on: Device, what: TracedKernel, now: int = 0) -> Ran:
     """Run one kernel from `now` to its end."""
     slot = on.launch(what)
     end, ended = on.advance(now)
     assert ended == slot
-    return Ran(end, {NAMES[i]: int(value) for i, value in enumerate(on.retire(slot).tolist())})
+    return Ran(end, named(on.retire(slot)))
 
 
 def run_all(on: Device, kernels: Iterable[TracedKernel]) -> Ran:
     """Run kernels one after the other; return the last end and the sums of the counters."""
-    now, total = 0, dict.fromkeys(NAMES.values(), 0)
+    now, total = 0, dict.fromkeys(counter.SINGLE, 0)
     for what in kernels:
         ran = run(on, what, now)
         now = ran.end_ps

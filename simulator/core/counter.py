@@ -1,4 +1,12 @@
-"""Index of each counter of a kernel; the core only ever adds to them."""
+"""Index of each counter of a kernel.  The core only ever adds to them, but for the peaks at the end, of which the
+largest counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
 
 READ_SECTOR_HITS = 0
 READ_SECTOR_MISSES = 1
@@ -20,4 +28,35 @@ L2_BUSY_TICKS = 16
 PORT_BUSY_TICKS = 17  # summed over SMs
 RECORDS = 18
 LINES = 19  # line lookups, a group counting for all its lines
-COUNT = 20
+L1_SECTOR_HITS = 20
+L1_SECTOR_MISSES = 21
+FAR_SECTORS = 22  # read across partitions
+CROSS_BYTES = 23
+SLICE_BUSY_TICKS = 24  # summed over slices, of accesses to parts of line groups
+MISS_OUTSTANDING = 25  # sum of bytes x latency of misses, in byte x 1024 ps
+REQUEST_OUTSTANDING = 26  # sum of latencies of read records, in 1024 ps
+MSHR_FULL_PS = 27  # that misses waited for an MSHR
+ROOM_WAIT_PS = 28  # that requesters waited until their SM might have more bytes in flight
+L1_BUSY_TICKS = 29  # summed over SMs
+SM_HISTOGRAM = 30  # read records by the bytes in flight of their SM when issued: below 2^10, 2^11 ... 2^24, more
+HISTOGRAM_BINS = 16
+HISTOGRAM_FIRST = 10
+MISS_HISTOGRAM = SM_HISTOGRAM + HISTOGRAM_BINS  # misses by the bytes on their way from DRAM, bins likewise
+SM_PEAK_BYTES = MISS_HISTOGRAM + HISTOGRAM_BINS  # most bytes in flight of one SM
+MISS_PEAK_BYTES = SM_PEAK_BYTES + 1
+COUNT = MISS_PEAK_BYTES + 1
+
+SINGLE = {
+    name: value
+    for name, value in list(globals().items())
+    if isinstance(value, int) and name != "COUNT" and "HISTOGRAM" not in name
+}
+"""Counters that are one number each, by name."""
+
+
+def combine(rows: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the counters of several kernels together: sums, and of the peaks the largest."""
+    table = np.array([*rows, np.zeros(COUNT, np.int64)])
+    total: NDArray[np.int64] = table.sum(axis=0)
+    total[SM_PEAK_BYTES:] = table[:, SM_PEAK_BYTES:].max(axis=0)
+    return total

@@ -1,8 +1,8 @@
-"""The event loop of one device: CTAs pull their records through SM ports, L2 and DRAM.
+"""The event loop of one device: CTAs pull their records through SM ports, L1, L2 and DRAM.
 
-An event is a CTA that may issue its next record.  Issuing reserves every server on the record's path and yields the
-time its bytes arrive; the CTA may issue again once a buffer is free, that is when the record `stages` before has been
-computed on.  All times are integer picoseconds.
+An event is a CTA that may issue its next record, with those joined to it.  Issuing reserves every server on the
+records' path and yields the time their bytes arrive; the CTA may issue again once a buffer is free, that is when the
+record `stages` before has been computed on.  All times are integer picoseconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import numpy as np
 
 from simulator.core import counter, scalar
 from simulator.core.compiled import compiled, inlined
-from simulator.core.memory_path import PREFETCH, READ, range_access
+from simulator.core.heap import sift_down
+from simulator.core.l2 import PREFETCH, READ, range_access
+from simulator.core.outstanding import note_outstanding
+from simulator.core.schedule import ended, place, place_all, starved
 from simulator.core.state import (
     CONTEXT_BITS,
     MAX_CONTEXTS,
@@ -24,108 +27,12 @@ from simulator.core.state import (
     State,
 )
 
-LAST = (1 << 63) - 1
 REACHED, COMPLETED, STARVED = 0, 1, 2
 """Why `advance` returned: the time limit, a kernel that ended, a kernel that wants its next chunk of CTAs."""
 
 
 @inlined
-def sift_down(heap: Int64Array, count: int, key: int) -> None:
-    """Put `key` in place of the root of a binary min-heap of `count` keys."""
-    heap[count] = LAST  # so that a node with one child has two
-    hole = 0
-    child = 1
-    while child < count:
-        child += heap[child + 1] < heap[child]  # without a branch, which would be mispredicted every other time
-        if heap[child] >= key:
-            break
-        heap[hole] = heap[child]
-        hole = child
-        child = 2 * hole + 1
-    heap[hole] = key
-
-
-@inlined
-def push(heap: Int64Array, count: int, key: int) -> None:
-    """Add `key` to a binary min-heap of `count` keys."""
-    hole = count
-    while hole > 0 and heap[(hole - 1) >> 1] > key:
-        heap[hole] = heap[(hole - 1) >> 1]
-        hole = (hole - 1) >> 1
-    heap[hole] = key
-
-
-@compiled
-def place(s: State, p: Parameters, first: Int64Array, sm: int, now: int) -> bool:
-    """Place the next waiting CTA that fits on one SM, oldest kernel first; return whether there was one."""
-    for order in range(s.scalars[scalar.KERNELS]):
-        k = s.launch_order[order]
-        waiting = s.kernel_pending[k] < s.kernel_last[k]
-        if not waiting and s.kernel_more[k] and fits(s, p, k, sm):
-            return False  # its next chunk comes before any younger kernel
-        if waiting and fits(s, p, k, sm):
-            cta = s.kernel_pending[k]
-            s.kernel_pending[k] = cta + 1
-            s.kernel_live[k] += 1
-            s.room[sm] -= s.kernel_weight[k]
-            s.residents[sm] += 1
-            s.scalars[scalar.FREE] -= 1
-            context = s.free_contexts[s.scalars[scalar.FREE]]
-            start = now + s.kernel_prologue[k]
-            s.context_next[context] = first[cta]
-            s.context_end[context] = first[cta + 1]
-            s.context_sm[context] = sm
-            s.context_kernel[context] = k
-            s.context_done[context] = start
-            s.context_buffer[context] = 0
-            for stage in range(s.kernel_stages[k]):
-                s.context_ring[context * MAX_STAGES + stage] = start
-            push(s.heap, s.scalars[scalar.HEAP], start << CONTEXT_BITS | context)
-            s.scalars[scalar.HEAP] += 1
-            return True
-    return False
-
-
-@inlined
-def fits(s: State, p: Parameters, k: int, sm: int) -> bool:
-    """Return whether a CTA of kernel slot `k` has room on an SM, and a context is left for it."""
-    return s.room[sm] >= s.kernel_weight[k] and s.residents[sm] < p.sm_ctas and s.scalars[scalar.FREE] > 0
-
-
-@compiled
-def place_all(s: State, p: Parameters, first: Int64Array, now: int) -> None:
-    """Deal waiting CTAs to the SMs in turn, one each a round, until none fits."""
-    idle = 0
-    while idle < p.sms:
-        sm = s.scalars[scalar.NEXT_SM]
-        idle = 0 if place(s, p, first, sm, now) else idle + 1
-        s.scalars[scalar.NEXT_SM] = (sm + 1) % p.sms
-
-
-@compiled
-def starved(s: State, p: Parameters) -> int:
-    """Return the slot of a kernel that has room on an SM and no CTA left of the chunk it was given, or -1."""
-    for order in range(s.scalars[scalar.KERNELS]):
-        k = s.launch_order[order]
-        if s.kernel_more[k] and s.kernel_pending[k] == s.kernel_last[k]:
-            for sm in range(p.sms):
-                if fits(s, p, k, sm):
-                    return k
-    return -1
-
-
-@compiled
-def ended(s: State) -> int:
-    """Return the slot of a kernel that has nothing left to do, or -1."""
-    for order in range(s.scalars[scalar.KERNELS]):
-        k = s.launch_order[order]
-        if s.kernel_live[k] == 0 and s.kernel_pending[k] == s.kernel_last[k] and not s.kernel_more[k]:
-            return k
-    return -1
-
-
-@inlined
-def wait_for_room(s: State, p: Parameters, sm: int, size: int, now: int) -> int:
+def wait_for_room(s: State, p: Parameters, k: int, sm: int, size: int, now: int) -> int:
     """Return when an SM may have `size` more bytes in flight: now, or the arrival that makes room.
 
     A record's requests leave one by one as others return; on average half of it is out, so half has to fit.
@@ -136,10 +43,115 @@ def wait_for_room(s: State, p: Parameters, sm: int, size: int, now: int) -> int:
         full = s.in_flight_bytes[sm] + size // 2 > p.sm_outstanding_bytes
         full = full or s.in_flight_tail[sm] - s.in_flight_head[sm] >= RING
         if s.in_flight_time[slot] > now:
-            return s.in_flight_time[slot] if full else now
+            if not full:
+                return now
+            s.counters[k, counter.ROOM_WAIT_PS] += s.in_flight_time[slot] - now
+            return s.in_flight_time[slot]
         s.in_flight_bytes[sm] -= s.in_flight_size[slot]
         s.in_flight_head[sm] += 1
     return now
+
+
+@inlined
+def enter_flight(s: State, k: int, sm: int, size: int, arrival: int) -> None:
+    """Note `size` bytes on their way to an SM until `arrival`."""
+    slot = sm * RING + (s.in_flight_tail[sm] & (RING - 1))
+    s.in_flight_time[slot] = arrival
+    s.in_flight_size[slot] = size
+    s.in_flight_tail[sm] += 1
+    s.in_flight_bytes[sm] += size
+    note_outstanding(s, k, counter.SM_HISTOGRAM, counter.SM_PEAK_BYTES, s.in_flight_bytes[sm])
+
+
+@inlined
+def book(free: Int64Array, where: int, ticks_per_kib: int, size: int, now: int) -> tuple[int, int]:
+    """Book `size` bytes at a server; return when it is through with them and how long that takes it (ticks)."""
+    busy = (size * ticks_per_kib + 1023) >> 10
+    done = max(free[where], now * TICKS_PER_PS) + busy
+    free[where] = done
+    return done, busy
+
+
+@inlined
+def issue_joined(
+    s: State, p: Parameters, program: Program, k: int, sm: int, record: int, last: int, now: int
+) -> tuple[int, int]:
+    """Issue records `record` to `last` (not included) of one CTA at once; return when their bytes have arrived, and
+    how many of them are on their way to the SM.
+
+    Reads are counted as in flight, writes and reductions are posted, nobody waits for a prefetch.
+    """
+    arrival = now
+    from_l2 = 0  # read
+    for r in range(record, last):
+        kind = program.op[r]
+        through_l1 = kind == READ and program.through_l1[r] == 1
+        row_bytes = np.int64(program.row_bytes[r])
+        size = program.rows[r] * row_bytes
+        start = program.address[r]
+        moved = 0  # between L2 and SM
+        done = now
+        in_register = now
+        for _ in range(program.rows[r]):
+            ready, loaded, part = range_access(s, p, k, sm, start, row_bytes, now, kind, program.hint[r], through_l1)
+            done = max(done, ready)
+            in_register = max(in_register, loaded)
+            moved += part
+            start += program.row_stride[r]
+        if not through_l1:
+            moved = size
+        if moved > 0:
+            l2_done, busy = book(s.scalars, scalar.L2_FREE, p.l2_ticks_per_kib, moved, now)
+            s.counters[k, counter.L2_BUSY_TICKS] += busy
+            if kind != PREFETCH:
+                port_done, busy = book(s.port_free, sm, p.port_ticks_per_kib, moved, now)
+                s.counters[k, counter.PORT_BUSY_TICKS] += busy
+                l2_done = max(l2_done, port_done)
+            served = l2_done // TICKS_PER_PS + 1
+            done = max(done, served)
+            if kind == READ:
+                done += p.l2_hit_ps
+        if through_l1:
+            l1_done, busy = book(s.l1_free, sm, p.l1_ticks_per_kib, size, now)
+            s.counters[k, counter.L1_BUSY_TICKS] += busy
+            done = max(done, max(in_register, l1_done // TICKS_PER_PS + p.l1_hit_ps))
+        if kind == READ:
+            from_l2 += moved
+            s.counters[k, counter.SM_READ_BYTES] += size
+            s.counters[k, counter.OUTSTANDING] += (moved * (done - now)) >> 10
+            s.counters[k, counter.REQUEST_OUTSTANDING] += (done - now) >> 10
+        elif kind != PREFETCH:
+            s.counters[k, counter.SM_WRITE_BYTES] += size
+        if kind != PREFETCH:
+            arrival = max(arrival, done)
+    s.counters[k, counter.RECORDS] += last - record
+    return arrival, from_l2
+
+
+@inlined
+def compute(s: State, p: Parameters, k: int, sm: int, cycles: int, arrival: int, before: int, now: int) -> int:
+    """Return when a CTA has computed on a record that arrived at `arrival`, its earlier ones being done `before`."""
+    done = max(arrival, before)
+    if cycles:
+        work = cycles * p.sm_cycle_ticks
+        compute_free = max(s.compute_free[sm], now * TICKS_PER_PS) + work
+        s.compute_free[sm] = compute_free
+        s.counters[k, counter.COMPUTE_CYCLES] += cycles
+        done = max(done + work // TICKS_PER_PS, compute_free // TICKS_PER_PS)
+    return done
+
+
+@inlined
+def leave(s: State, sm: int, k: int, context: int) -> None:
+    """Take a CTA that has ended, whose event is the first, off its SM."""
+    count = s.scalars[scalar.HEAP] - 1
+    s.scalars[scalar.HEAP] = count
+    sift_down(s.heap, count, s.heap[count])
+    s.free_contexts[s.scalars[scalar.FREE]] = context
+    s.scalars[scalar.FREE] += 1
+    s.room[sm] += s.kernel_weight[k]
+    s.residents[sm] -= 1
+    s.kernel_live[k] -= 1
 
 
 @compiled
@@ -166,15 +178,9 @@ def advance(s: State, p: Parameters, program: Program, now: int, until: int) -> 
         sm = s.context_sm[context]
         k = s.context_kernel[context]
         record = s.context_next[context]
-        if record == s.context_end[context]:
-            count = s.scalars[scalar.HEAP] - 1
-            s.scalars[scalar.HEAP] = count
-            sift_down(s.heap, count, s.heap[count])
-            s.free_contexts[s.scalars[scalar.FREE]] = context
-            s.scalars[scalar.FREE] += 1
-            s.room[sm] += s.kernel_weight[k]
-            s.residents[sm] -= 1
-            s.kernel_live[k] -= 1
+        end = s.context_end[context]
+        if record == end:
+            leave(s, sm, k, context)
             while place(s, p, program.first, sm, t):
                 pass
             wanting = starved(s, p)
@@ -185,61 +191,31 @@ def advance(s: State, p: Parameters, program: Program, now: int, until: int) -> 
                 s.scalars[scalar.REPORTED] = k
                 return COMPLETED, t
             continue
-        kind = program.op[record]
-        size = np.int64(program.rows[record]) * program.row_bytes[record]
         if program.barrier[record] and s.context_done[context] > t:
             sift_down(s.heap, s.scalars[scalar.HEAP], s.context_done[context] << CONTEXT_BITS | context)
             continue
-        if kind == READ:
-            room_at = wait_for_room(s, p, sm, size, t)
+        last = record + 1
+        asked = np.int64(program.rows[record]) * program.row_bytes[record]
+        cycles = np.int64(program.compute_cycles[record])
+        while last < end and program.joined[last]:
+            asked += np.int64(program.rows[last]) * program.row_bytes[last]
+            cycles += program.compute_cycles[last]
+            last += 1
+        if program.op[record] == READ:
+            # how much of a read misses L1 is not known before it is issued: it only waits while the SM is full
+            room_at = wait_for_room(s, p, k, sm, 2 if program.through_l1[record] else asked, t)
             if room_at > t:
                 sift_down(s.heap, s.scalars[scalar.HEAP], room_at << CONTEXT_BITS | context)
                 continue
-        ready = t
-        start = program.address[record]
-        for _ in range(program.rows[record]):
-            ready = max(ready, range_access(s, p, k, start, program.row_bytes[record], t, kind))
-            start += program.row_stride[record]
-        ticks = t * TICKS_PER_PS
-        port_free = ticks
-        if kind != PREFETCH:
-            busy = (size * p.port_ticks_per_kib + 1023) >> 10
-            port_free = max(s.port_free[sm], ticks) + busy
-            s.port_free[sm] = port_free
-            s.counters[k, counter.PORT_BUSY_TICKS] += busy
-        busy = (size * p.l2_ticks_per_kib + 1023) >> 10
-        l2_free = max(s.scalars[scalar.L2_FREE], ticks) + busy
-        s.scalars[scalar.L2_FREE] = l2_free
-        s.counters[k, counter.L2_BUSY_TICKS] += busy
-        served = max(ready, max(port_free, l2_free) // TICKS_PER_PS + 1)
-        if kind == READ:
-            arrival = served + p.l2_hit_ps
-            beyond = size - p.sm_outstanding_bytes
+        arrival, from_l2 = issue_joined(s, p, program, k, sm, record, last, t)
+        if from_l2 > 0:
+            beyond = from_l2 - p.sm_outstanding_bytes
             if beyond > 0:  # the rest of a record larger than what may be in flight comes in further round trips
                 arrival += (arrival - t) * beyond // p.sm_outstanding_bytes
-            s.counters[k, counter.SM_READ_BYTES] += size
-            s.counters[k, counter.OUTSTANDING] += (size * (arrival - t)) >> 10
-            slot = sm * RING + (s.in_flight_tail[sm] & (RING - 1))
-            s.in_flight_time[slot] = arrival
-            s.in_flight_size[slot] = size
-            s.in_flight_tail[sm] += 1
-            s.in_flight_bytes[sm] += size
-        else:
-            arrival = t if kind == PREFETCH else served
-            if kind != PREFETCH:
-                s.counters[k, counter.SM_WRITE_BYTES] += size
-        s.counters[k, counter.RECORDS] += 1
-        done = max(arrival, s.context_done[context])
-        cycles = np.int64(program.compute_cycles[record])
-        if cycles:
-            work = cycles * p.sm_cycle_ticks
-            compute_free = max(s.compute_free[sm], ticks) + work
-            s.compute_free[sm] = compute_free
-            s.counters[k, counter.COMPUTE_CYCLES] += cycles
-            done = max(done + work // TICKS_PER_PS, compute_free // TICKS_PER_PS)
+            enter_flight(s, k, sm, from_l2, arrival)
+        done = compute(s, p, k, sm, cycles, arrival, s.context_done[context], t)
         s.context_done[context] = done
-        record += 1
-        s.context_next[context] = record
+        s.context_next[context] = last
         ring = context * MAX_STAGES
         buffer = s.context_buffer[context]
         s.context_ring[ring + buffer] = done
@@ -247,7 +223,6 @@ def advance(s: State, p: Parameters, program: Program, now: int, until: int) -> 
         if buffer == s.kernel_stages[k]:
             buffer = 0
         s.context_buffer[context] = buffer
-        last = record == s.context_end[context]
-        again = done if last else max(t, s.context_ring[ring + buffer])
+        again = done if last == end else max(t, s.context_ring[ring + buffer])
         sift_down(s.heap, s.scalars[scalar.HEAP], again << CONTEXT_BITS | context)
     return REACHED, until

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import counter, scalar
-from simulator.core.ways import IDENTITY, WAYS
+from simulator.core.replacement import LRU, first_order
+from simulator.core.ways import WAYS
 
 Int64Array = NDArray[np.int64]
 
@@ -25,8 +26,6 @@ MAX_STAGES = 16
 SM_CAPACITY = 1 << 20
 """Room of one SM; a CTA takes SM_CAPACITY // (CTAs of its kernel that fit), so that kernels can share an SM."""
 
-LRU, RANDOM = 0, 1
-
 
 class Parameters(NamedTuple):
     """Every scalar the core works with.  Times in ps, `_ticks` in 1/1024 ps."""
@@ -34,13 +33,26 @@ class Parameters(NamedTuple):
     sms: int
     sm_ctas: int  # resident CTAs per SM
     sm_outstanding_bytes: int
+    l1_sets: int  # per SM
+    l1_sets_inverse: float
+    l1_ways: int
+    l1_hit_ps: int
+    l1_ticks_per_kib: int
     sm_cycle_ticks: int
     port_ticks_per_kib: int
-    l2_sets: int
+    l2_sets: int  # per partition
     l2_ways: int
     l2_ticks_per_kib: int
-    l2_hit_ps: int
-    replacement: int  # LRU or RANDOM
+    l2_hit_ps: int  # near partition
+    replacement: int  # see core/replacement.py
+    set_aside_ways: int  # of each set, for lines to be evicted last
+    fetch_sectors: int  # that a read miss fetches at least, a power of two
+    slices: int
+    slice_ticks_per_kib: int
+    mshr_bytes: int  # misses on their way from DRAM at once
+    partitions: int  # 1 or 2
+    cross_ps: int  # that a hit in the other partition takes longer
+    cross_ticks_per_kib: int  # of the link between them, each way
     channels: int
     channel_ticks_per_kib: int  # refresh included
     access_bytes: int
@@ -55,7 +67,8 @@ class Parameters(NamedTuple):
     line_shift: int
     group_shift: int
     group_lines: int  # see `lines_per_group`
-    set_groups: int
+    line_mask: int  # all sectors of a line
+    set_groups: int  # per partition
     set_groups_inverse: float
     group_channels: int  # see `channels_per_group`
     channel_groups: int
@@ -81,8 +94,9 @@ def channels_per_group(channels: int, group_bytes: int, interleave_bytes: int) -
 class State(NamedTuple):
     """Arrays of one device, mutated in place by `advance`.
 
-    L2 arrays have one entry per (lane, set group, way of 16); lane is the line within its group.  A set group that is
-    not `split` is described by its lane 0 alone, so that what most accesses need lies close together.
+    L2 arrays have one entry per (lane, partition, set group, way of 16); lane is the line within its group.  A set
+    group that is not `split` is described by its lane 0 alone, so that what most accesses need lies close together.
+    L1 arrays have one entry per (SM, set, way of 16).
     """
 
     scalars: Int64Array
@@ -93,8 +107,19 @@ class State(NamedTuple):
     ready: Int64Array  # when the fill arrives
     valid: NDArray[np.uint8]  # sector mask
     dirty: NDArray[np.uint8]  # sector mask
-    split: NDArray[np.uint8]
-    streak: Int64Array  # whole-group misses since a part of a line group was last touched
+    persisting: Int64Array  # per (lane, partition, set group): mask of the ways to be evicted last
+    split: NDArray[np.uint8]  # per set group, of all partitions
+    streak: Int64Array  # per (partition, set group): whole-group misses since a part of a group was last touched
+    slice_free: Int64Array  # ticks
+    cross_free: Int64Array  # ticks, per partition data move to
+    mshr_time: Int64Array  # ring of misses on their way: when they arrive
+    mshr_size: Int64Array
+    # L1
+    l1_order: Int64Array
+    l1_tag: NDArray[np.int32]
+    l1_valid: NDArray[np.uint8]  # sector mask
+    l1_ready: Int64Array
+    l1_free: Int64Array  # ticks, per SM
     # DRAM
     channel_free: Int64Array  # ticks
     open_row: Int64Array
@@ -134,13 +159,14 @@ class State(NamedTuple):
 
 KERNEL_SLOTS = 64
 RING = 4096
+MSHR_RING = 1 << 17
 
 
 def new_state(p: Parameters) -> State:
     """Return the state of a device at time zero, caches empty."""
-    lanes = p.group_lines
-    set_groups = p.l2_sets // lanes
-    entries = set_groups * lanes * WAYS
+    sets = p.partitions * p.set_groups * p.group_lines
+    entries = sets * WAYS
+    l1_sets = p.sms * p.l1_sets
     contexts = min(MAX_CONTEXTS, p.sms * p.sm_ctas)
 
     def zeros(*shape: int) -> Int64Array:
@@ -151,13 +177,23 @@ def new_state(p: Parameters) -> State:
     return State(
         scalars=scalars,
         counters=zeros(KERNEL_SLOTS, counter.COUNT),
-        order=np.full(set_groups * lanes, IDENTITY, np.int64),
-        tag=np.full(entries, -1, np.int32),
+        order=np.full(sets, first_order(p.replacement), np.int64),
+        tag=np.tile(np.where(np.arange(WAYS) < WAYS - p.l2_ways, -2, -1).astype(np.int32), sets),
         ready=zeros(entries),
         valid=np.zeros(entries, np.uint8),
         dirty=np.zeros(entries, np.uint8),
-        split=np.full(set_groups, 1 - p.grouped, np.uint8),
-        streak=zeros(set_groups),
+        persisting=zeros(sets),
+        split=np.full(p.set_groups, 1 - p.grouped, np.uint8),
+        streak=np.full(p.partitions * p.set_groups, p.l2_ways, np.int64),
+        slice_free=zeros(p.slices),
+        cross_free=zeros(p.partitions),
+        mshr_time=zeros(MSHR_RING),
+        mshr_size=zeros(MSHR_RING),
+        l1_order=np.full(l1_sets, first_order(LRU), np.int64),
+        l1_tag=np.zeros(l1_sets * WAYS, np.int32),
+        l1_valid=np.zeros(l1_sets * WAYS, np.uint8),
+        l1_ready=zeros(l1_sets * WAYS),
+        l1_free=zeros(p.sms),
         channel_free=zeros(p.channels),
         open_row=np.full(p.channel_groups * p.banks, -1, np.int64),
         rows_free=zeros(p.channels),

@@ -11,6 +11,7 @@ from simulator.config import BitsPerSecond, Bytes, Hertz, Picoseconds, Spec
 
 # Upper bounds keep times within 64-bit picoseconds and the state within memory.
 Count = Annotated[int, Field(gt=0, le=1 << 20, strict=True)]
+Ways = Annotated[int, Field(gt=0, le=16, strict=True)]  # 16 way numbers of four bits fit the word that orders them
 PositiveBytes = Annotated[Bytes, Field(gt=0, le=1 << 43)]
 PositiveHertz = Annotated[Hertz, Field(ge=10**6, le=10**11)]
 PositiveTime = Annotated[Picoseconds, Field(gt=0, le=10**12)]
@@ -58,18 +59,36 @@ class Sm(Spec):
     tensor_flops_per_clock: TensorRate
 
 
+class L1(Spec):
+    """The cache of each SM that plain loads go through."""
+
+    size_bytes: Annotated[Bytes, Field(gt=0, le=1 << 30)]  # left for data beside the least shared memory
+    ways: Ways
+    hit_latency_ps: PositiveTime  # load to use
+    bytes_per_clock: Count  # delivered to the SM
+
+
 class L2(Spec):
-    """The device-wide cache."""
+    """The device-wide cache.
+
+    With two partitions, an SM reads through its near one, and lines whose home is the far one are kept in both.
+    """
 
     size_bytes: Annotated[Bytes, Field(gt=0, le=16 << 30)]
-    ways: Annotated[int, Field(gt=0, le=16)]  # 16 way numbers of four bits fit the word that orders them
+    ways: Ways
     line_bytes: PositiveBytes
     sector_bytes: PositiveBytes
     slices: Count
     slice_bytes_per_clock: Count
     clock_hz: PositiveHertz
-    hit_latency_ps: PositiveTime  # load to use, from an SM, unloaded
-    replacement: Literal["lru", "random"]
+    hit_latency_ps: PositiveTime  # load to use, from an SM, unloaded, near partition
+    fetch_bytes: PositiveBytes | None = None  # least that a read miss fetches; None: a sector
+    mshrs: Count  # lines on their way from memory, per slice
+    partitions: Literal[1, 2]
+    cross_latency_ps: NonNegativeTime = 0  # that the far partition takes longer
+    cross_bytes_per_clock: Count | None = None  # between the partitions, each way
+    set_aside_bytes: Annotated[Bytes, Field(ge=0)] = 0  # for lines to be evicted last
+    replacement: Literal["lru", "plru", "random", "srrip", "brrip"]
 
     @model_validator(mode="after")
     def _geometry(self) -> L2:
@@ -77,8 +96,19 @@ class L2(Spec):
             raise ValueError("line must be a power of two and a multiple of sector")
         if self.line_bytes // self.sector_bytes > 8:
             raise ValueError("a line has at most 8 sectors")
-        if self.size_bytes % (self.line_bytes * self.ways):
-            raise ValueError("size must be a multiple of ways x line; choose other ways")
+        if self.size_bytes % (self.partitions * self.line_bytes * self.ways):
+            raise ValueError("size must be a multiple of partitions x ways x line; choose other ways")
+        if self.partitions == 2 and self.cross_bytes_per_clock is None:
+            raise ValueError("two partitions need cross_bytes_per_clock, what the link between them moves each way")
+        fetch = self.fetch_bytes or self.sector_bytes
+        if fetch % self.sector_bytes or fetch & (fetch - 1) or fetch > self.line_bytes:
+            raise ValueError("fetch must be a power of two, a multiple of sector and at most a line")
+        if self.replacement == "plru" and self.ways & (self.ways - 1):
+            raise ValueError("replacement plru needs a power of two of ways")
+        if self.set_aside_bytes and self.replacement != "lru":
+            raise ValueError("set_aside needs replacement lru")
+        if self.set_aside_bytes > self.size_bytes * 3 // 4:
+            raise ValueError("set_aside can be at most three quarters of size")
         return self
 
     @property
@@ -146,9 +176,16 @@ class Hardware(Spec):
     vendor: str
     architecture: str
     sm: Sm
+    l1: L1
     l2: L2
     hbm: Hbm
     launch: Launch
+
+    @model_validator(mode="after")
+    def _l1_geometry(self) -> Hardware:
+        if self.l1.size_bytes % (self.l1.ways * self.l2.line_bytes):
+            raise ValueError("l1.size must be a multiple of l1.ways x l2.line; choose other ways")
+        return self
 
     def tensor_flops_per_s(self, dtype: Dtype) -> int:
         """Peak dense matrix throughput of the device for operands of `dtype`."""

@@ -75,6 +75,9 @@ class Device:
         count = int(state.scalars[scalar.KERNELS])
         state.launch_order[count] = slot
         state.scalars[scalar.KERNELS] = count + 1
+        if state.scalars[scalar.L1_USED]:
+            state.l1_valid[:] = 0
+            state.scalars[scalar.L1_USED] = 0
         self._launches[slot] = _Launch(header, iter(kernel.chunks))
         self._feed(slot)
         return slot

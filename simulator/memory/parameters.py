@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from simulator.core.state import LRU, RANDOM, TICKS_PER_PS, Parameters, channels_per_group, lines_per_group
+from simulator.core.replacement import POLICIES
+from simulator.core.state import TICKS_PER_PS, Parameters, channels_per_group, lines_per_group
 from simulator.errors import ConfigError
 from simulator.hardware import Hardware
 from simulator.hardware.spec import Hbm
@@ -24,7 +25,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> 
     loses `t_rfc` in every `t_refi` to refresh, which is spread evenly over its transfers.  Raises ConfigError for a
     geometry the core cannot represent.
     """
-    sm, l2, hbm = hardware.sm, hardware.l2, hardware.hbm
+    sm, l1, l2, hbm = hardware.sm, hardware.l1, hardware.l2, hardware.hbm
     powers = {
         "l2.sector": l2.sector_bytes,
         "hbm.banks": hbm.banks,
@@ -37,7 +38,8 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> 
             raise ConfigError(f"{hardware.name}: {key}: must be a power of two (given {value})")
     if hbm.access_bytes > hbm.interleave_bytes:
         raise ConfigError(f"{hardware.name}: hbm.access: must not exceed hbm.interleave ({hbm.interleave_bytes} B)")
-    sets = l2.size_bytes // (l2.line_bytes * l2.ways)
+    sets = l2.size_bytes // (l2.partitions * l2.line_bytes * l2.ways)
+    l1_sets = l1.size_bytes // (l2.line_bytes * l1.ways)
     group_lines = lines_per_group(sets)
     group_bytes = group_lines * l2.line_bytes
     group_channels = channels_per_group(hbm.channel_count, group_bytes, hbm.interleave_bytes)
@@ -48,11 +50,24 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> 
         sm_outstanding_bytes=sm.outstanding_bytes,
         sm_cycle_ticks=_ceil(PS_PER_S * TICKS_PER_PS, sm.clock_hz),
         port_ticks_per_kib=_ticks_per_kib(sm.port_bytes_per_clock * sm.clock_hz),
+        l1_sets=l1_sets,
+        l1_sets_inverse=1 / l1_sets,
+        l1_ways=l1.ways,
+        l1_hit_ps=l1.hit_latency_ps,
+        l1_ticks_per_kib=_ticks_per_kib(l1.bytes_per_clock * sm.clock_hz),
         l2_sets=sets,
         l2_ways=l2.ways,
         l2_ticks_per_kib=_ticks_per_kib(l2.bandwidth_bytes_per_s),
         l2_hit_ps=l2.hit_latency_ps,
-        replacement={"lru": LRU, "random": RANDOM}[l2.replacement],
+        replacement=POLICIES[l2.replacement],
+        set_aside_ways=l2.set_aside_bytes * l2.ways // l2.size_bytes,
+        fetch_sectors=(l2.fetch_bytes or l2.sector_bytes) // l2.sector_bytes,
+        slices=l2.slices,
+        slice_ticks_per_kib=_ticks_per_kib(l2.slice_bytes_per_clock * l2.clock_hz),
+        mshr_bytes=l2.slices * l2.mshrs * l2.line_bytes,
+        partitions=l2.partitions,
+        cross_ps=l2.cross_latency_ps,
+        cross_ticks_per_kib=_ticks_per_kib((l2.cross_bytes_per_clock or 1) * l2.clock_hz),
         channels=hbm.channel_count,
         channel_ticks_per_kib=_ticks_per_kib(hbm.channel_bytes_per_s * usable // PS_PER_S),
         access_bytes=hbm.access_bytes,
@@ -67,6 +82,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> 
         line_shift=_log2(l2.line_bytes),
         group_shift=_log2(group_bytes),
         group_lines=group_lines,
+        line_mask=(1 << (l2.line_bytes // l2.sector_bytes)) - 1,
         set_groups=sets // group_lines,
         set_groups_inverse=group_lines / sets,
         group_channels=group_channels,

@@ -128,7 +128,7 @@ def predict_rows(
 
 
 def _prediction(runs: list[KernelRun], calls: int, gap_ps: int, hardware: Hardware) -> Prediction:
-    total = np.sum([run.counters for run in runs], axis=0)
+    total = counter.combine(run.counters for run in runs)
     time_ps = runs[-1].end_ps - runs[0].ready_ps + gap_ps * calls
     hits = int(total[counter.READ_SECTOR_HITS] + total[counter.WRITE_SECTOR_HITS])
     misses = int(total[counter.READ_SECTOR_MISSES] + total[counter.WRITE_SECTOR_MISSES])

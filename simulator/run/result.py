@@ -31,7 +31,7 @@ Json = dict[str, Any]
 def result(trace: Trace, outcome: Outcome, hardware: Hardware, config: Mapping[str, Any], seed: int) -> Json:
     """Return the result object (schema ``tierscope.result/1``) of a replay; `config` is the resolved configuration."""
     time_ps = int(outcome.step_ps.sum())
-    total = outcome.step_counters.sum(axis=0)
+    total = counter.combine(outcome.step_counters)
     return {
         "schema": SCHEMA,
         "provenance": _provenance(outcome, config, seed),
@@ -95,7 +95,7 @@ def _flops(outcome: Outcome) -> int:
 
 
 def _tiers(hardware: Hardware, total: NDArray[np.int64], time_ps: int) -> Json:
-    value = {name: int(total[getattr(counter, name)]) for name in vars(counter) if name.isupper() and name != "COUNT"}
+    value = {name: int(total[index]) for name, index in counter.SINGLE.items()}
     busy = utilizations(total, time_ps, hardware)
     seconds = time_ps / PS_PER_S
     hits = value["READ_SECTOR_HITS"] + value["WRITE_SECTOR_HITS"]

@@ -86,7 +86,7 @@ class LayerSampler:
 def _agree(before: list[KernelRun], after: list[KernelRun]) -> bool:
     """Return whether two layers took the same time and moved the same bytes, within TOLERANCE."""
     times = [(sum(run.end_ps - run.ready_ps for run in runs)) for runs in (before, after)]
-    totals = [np.sum([run.counters for run in runs], axis=0) for runs in (before, after)]
+    totals = [counter.combine(run.counters for run in runs) for runs in (before, after)]
     values = np.array([[time, *total[list(_COMPARED)]] for time, total in zip(times, totals, strict=True)], float)
     difference = np.abs(values[1] - values[0])
     # hits and misses are parts of one whole: a small part may differ by much of itself

@@ -102,7 +102,7 @@ def _total(kernels: list[KernelOutcome], steps: int, replayed: list[int]) -> Out
         ends = [k.start_ps + k.time_ps for k in members if k.start_ps is not None]
         skipped = sum(k.time_ps + k.launch_ps for k in members if k.start_ps is None)
         time[step] = max(ends, default=0) - min(starts, default=0) + skipped
-        counters[step] = np.sum([k.counters for k in members], axis=0) if members else 0
+        counters[step] = counter.combine(k.counters for k in members)
     if len(replayed) < steps:
         every = np.arange(1, steps)
         known = [step for step in replayed if step > 0]

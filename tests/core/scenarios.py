@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 
 import access_patterns as patterns
 import datasheet
+import numpy as np
 from datasheet import Access
 
 from simulator.core import replay
-from simulator.trace.record import Op, TracedKernel
+from simulator.trace.record import Hint, Op, TracedKernel
 
 Run = dict[str, int]
 
@@ -64,6 +65,40 @@ def together() -> Run:
     return out
 
 
+def through_l1() -> Run:
+    """Lanes of warps that gather through L1, across partitions, more than may be in flight or missing at once."""
+    ctas = [
+        [
+            Access(
+                (1 << 32) + (cta * 977 + i * 131) % 512 * 32, through_l1=True, joined=i % 8 != 0, barrier=i % 16 == 0
+            )
+            for i in range(160)
+        ]
+        for cta in range(12)
+    ]
+    stream = [[Access((1 << 33) + (cta * 64 + i) * 128, 8192) for i in range(0, 64, 2)] for cta in range(12)]
+    changes = {
+        "l2.partitions": 2,
+        "l2.slices": 1,
+        "l2.mshrs": 16,
+        "l2.size": "64 KiB",
+        "l2.ways": 4,
+        "l1.size": "4 KiB",
+    }
+    changes |= {"l1.ways": 4, "sm.count": 3, "sm.ctas": 4, "sm.outstanding": "512 B", "l2.fetch": "64 B"}
+    return _run(changes, datasheet.kernel(*ctas, stages=4), datasheet.kernel(*stream, stages=4))
+
+
+def hinted(replacement: str) -> Run:
+    """Every hint under a policy, and room set aside where it can be."""
+    draw = np.random.default_rng(3)
+    accesses = [
+        access._replace(hint=Hint(int(draw.integers(4)))) for access in patterns.mixed(5, 600, 32, 4, reach=2.0)
+    ]
+    aside = {"l2.set_aside": "8 KiB"} if replacement == "lru" else {}
+    return _run(datasheet.cache_of(32, 4, l2__replacement=replacement) | aside, datasheet.kernel(accesses))
+
+
 def everything() -> Iterator[tuple[str, Callable[[], Run]]]:
     """Yield every scenario by name."""
     yield "mixed lru", lambda: mixed_cache("lru")
@@ -71,6 +106,9 @@ def everything() -> Iterator[tuple[str, Callable[[], Run]]]:
     yield "streaming", streaming
     yield "barriers", barriers
     yield "together", together
+    yield "through L1", through_l1
+    for replacement in ("lru", "plru", "random", "srrip", "brrip"):
+        yield f"hinted {replacement}", lambda replacement=replacement: hinted(replacement)
 
 
 def _run(changes: dict[str, object], *kernels: TracedKernel) -> Run:

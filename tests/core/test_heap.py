@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.core import replay
+from simulator.core import heap as replay
 
 
 @numba.njit
