@@ -20,7 +20,7 @@ from simulator.memory import Device
 from simulator.system import run_stream
 from simulator.system.stream import KernelRun
 from simulator.trace.record import TracedKernel
-from simulator.units import PS_PER_S, format_bytes
+from simulator.units import BYTES, PS_PER_S, format_bytes, parse_quantity
 from simulator.workload.protocol import LaunchMode
 
 KIB = 1024
@@ -93,13 +93,24 @@ class Benchmark:
         raise ConfigError(f"benchmark {self.name}: unknown variant {name!r}; allowed: {allowed}")
 
 
+def parse_x(benchmark: Benchmark, text: str) -> float:
+    """Return the x written in `text`, such as "64 KiB" or "256"; raises ConfigError."""
+    try:
+        return parse_quantity(text, BYTES) / KIB if benchmark.x_unit == "KiB" else float(int(text))
+    except ValueError as error:
+        kind = "a size such as 64KiB" if benchmark.x_unit == "KiB" else "a number of threads"
+        raise ConfigError(f"benchmark {benchmark.name}: cannot read {text!r}: write {kind}") from error
+
+
 def check_x(benchmark: Benchmark, hardware: Hardware, x: float) -> None:
     """Raise ConfigError or CapacityError where the benchmark cannot be run at `x`."""
     if x <= 0:
         raise ConfigError(f"benchmark {benchmark.name}: {benchmark.x_name} must be positive (given {x:g})")
     if benchmark.x_unit == "KiB" and x * KIB > hardware.hbm.size_bytes // 2:
         memory = format_bytes(hardware.hbm.size_bytes)
-        raise CapacityError(f"benchmark {benchmark.name}: {format_bytes(x * KIB)} is over half of the {memory} of memory")
+        raise CapacityError(
+            f"benchmark {benchmark.name}: {format_bytes(x * KIB)} is over half of the {memory} of memory"
+        )
     if benchmark.x_unit == "threads" and (x > 1024 or x != int(x)):
         raise ConfigError(f"benchmark {benchmark.name}: a CTA has 1 to 1024 threads (given {x:g})")
 
@@ -216,7 +227,7 @@ def _small_kernels(mode: LaunchMode) -> Measure:
         for size in sizes:
             elements = max(1, int(size * KIB) // (2 * kernels.DOUBLE_BYTES))
             filled = elements >= 1024 * hardware.sm.threads
-            blocks = BIG_BLOCKS if filled else SMALL_BLOCKS
+            blocks: tuple[int, ...] = BIG_BLOCKS if filled else SMALL_BLOCKS
             if size * KIB > WARM_CAPACITIES * hardware.l2.size_bytes:
                 blocks = BIG_BLOCKS[-1:]
             time_ps = min(_repeated_ps(hardware, elements, block, mode) for block in blocks)

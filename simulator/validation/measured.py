@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -71,6 +72,6 @@ def _positive(text: str) -> float:
 
 def _curve(path: Path, key: Iterable[str], points: list[tuple[float, float]]) -> MeasuredCurve:
     gpu, device, benchmark, variant, x_unit, unit, source = key
-    if any(after[0] <= before[0] for before, after in zip(points, points[1:], strict=False)):
+    if any(after[0] <= before[0] for before, after in itertools.pairwise(points)):
         raise ConfigError(f"{path}: {gpu} {benchmark} {variant}: x must rise from row to row")
     return MeasuredCurve(gpu, device or None, benchmark, variant, x_unit, unit, source, tuple(points))

@@ -5,6 +5,7 @@ A curve is a sequence of (x, value) in ascending order of x.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from statistics import median
@@ -26,9 +27,9 @@ def knee(points: Points, low: float, high: float, before: float, after: float) -
     half = (before + after) / 2
     sign = 1 if after > before else -1
     inside = [(x, value) for x, value in points if low <= x <= high]
-    for (x0, y0), (x1, y1) in zip(inside, inside[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(inside):
         if sign * (y0 - half) < 0 <= sign * (y1 - half):
-            return x0 * (x1 / x0) ** ((half - y0) / (y1 - y0))
+            return x0 * math.exp(math.log(x1 / x0) * (half - y0) / (y1 - y0))
     return None
 
 
@@ -43,6 +44,6 @@ def mean_error(predicted: Points, measured: Points) -> float:
     errors = [abs(ours / theirs - 1) for (_, ours), (_, theirs) in zip(predicted, measured, strict=True)]
     if len(errors) == 1:
         return errors[0]
-    steps = [math.log(b[0] / a[0]) for a, b in zip(measured, measured[1:], strict=False)]
+    steps = [math.log(b[0] / a[0]) for a, b in itertools.pairwise(measured)]
     area = sum(step * (a + b) / 2 for step, a, b in zip(steps, errors, errors[1:], strict=False))
     return area / sum(steps)

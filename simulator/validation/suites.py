@@ -87,13 +87,13 @@ def compare(target: Target, theirs: Points, ours: Points) -> Iterator[Json]:
     yield _check("mean error", None, None, "", error, target.curve)
     unit = BENCHMARKS[target.benchmark].unit
     for level in target.levels:
-        pair = [plateau(points, level.low, level.high) for points in (theirs, ours)]
-        yield _compared(level.name, *pair, unit, level.tolerance)
+        levels = (plateau(points, level.low, level.high) for points in (theirs, ours))
+        yield _compared(level.name, tuple(levels), unit, level.tolerance)
     if target.knee is None:
         return
     for before, after in zip(target.levels, target.levels[1:], strict=False):
-        pair = [_knee(points, before, after) for points in (theirs, ours)]
-        yield _compared(f"{before.name} to {after.name} at", *pair, "KiB", target.knee)
+        knees = (_knee(points, before, after) for points in (theirs, ours))
+        yield _compared(f"{before.name} to {after.name} at", tuple(knees), "KiB", target.knee)
 
 
 def _knee(points: Points, before: Level, after: Level) -> float | None:
@@ -104,9 +104,9 @@ def _knee(points: Points, before: Level, after: Level) -> float | None:
     return knee(points, before.low, after.high, low, high)
 
 
-def _compared(
-    quantity: str, theirs: float | None, ours: float | None, unit: str, tolerance: float | None
-) -> Json:
+def _compared(quantity: str, values: tuple[float | None, ...], unit: str, tolerance: float | None) -> Json:
+    """Return the check of a quantity from its measured and its predicted value."""
+    theirs, ours = values
     error = ours / theirs - 1 if ours is not None and theirs is not None else None
     return _check(quantity, theirs, ours, unit, error, tolerance)
 
