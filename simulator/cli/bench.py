@@ -93,7 +93,7 @@ def bench(
         write_text(plot, report.page(result))
     if form == "table":
         terminal = target is None and sys.stdout.isatty()
-        width = shutil.get_terminal_size((100, 40)).columns if terminal else 100
+        width = shutil.get_terminal_size((100, 40)).columns if terminal else 160
         output(report.render(result, width, color=terminal), target)
     else:
         output(text.to_json(result) if form == "json" else report.to_csv(result), target)

@@ -23,7 +23,7 @@ DOUBLE_BYTES = 8
 CHUNK_RECORDS = 1 << 17
 
 MOST_BUFFERS = 16
-"""Record buffers of a CTA (core.state.MAX_STAGES); more loads in flight are joined in pairs."""
+"""Record buffers of a CTA (core.state.MAX_STAGES); where 32 loads are in flight, they are joined in pairs."""
 
 ARRAY_SPACING = 8 << 30
 """Distance of the arrays of a stream kernel, which are 1 GiB each."""
@@ -91,14 +91,12 @@ def pointer_chase(path: NDArray[np.int64], node_bytes: int, threads: int) -> Tra
 def same_buffer(hardware: Hardware, buffer_bytes: int, first: int, count: int) -> TracedKernel:
     """Return one CTA per SM, all reading steps `first` to `first + count` of endless passes over the same buffer.
 
-    A step is one load of every thread.  `buffer_bytes` is a multiple of it.  32 steps, or the buffer if it is
-    shorter, are in flight.
+    A step is one load of every thread; `buffer_bytes` is a multiple of it.  The loops over the buffer and over the
+    passes are unrolled together, so that all `shape.loads` steps are in flight however short the buffer is.
     """
     shape = same_buffer_shape(hardware)
     steps = buffer_bytes // shape.step_bytes
     offset = (first + np.arange(count)) % steps * shape.step_bytes
-    in_flight = min(shape.loads, steps)
-    paired = in_flight > MOST_BUFFERS
 
     def make(ctas: NDArray[np.int64]) -> Records:
         total = len(ctas) * count
@@ -108,10 +106,10 @@ def same_buffer(hardware: Hardware, buffer_bytes: int, first: int, count: int) -
             address=np.tile(FIRST_ADDRESS + offset, len(ctas)),
             row_bytes=np.full(total, shape.step_bytes),
             through_l1=np.ones(total),
-            joined=np.tile(np.arange(count) % 2 * paired, len(ctas)),
+            joined=np.tile(np.arange(count) % 2, len(ctas)),
         )
 
-    launch = Launch(shape.threads, 64, 0, -(-in_flight // 2) if paired else in_flight)
+    launch = Launch(shape.threads, 64, 0, shape.loads // 2)
     return _kernel("same buffer", launch, make, hardware.sm.count, count, hardware.sm.count * count * shape.step_bytes)
 
 

@@ -21,16 +21,16 @@ COLORS = ("#2b6ca3", "#c0503a", "#3f8f5b", "#8a63a8", "#c9a227", "#2a9d9d")
 CSV_COLUMNS = ("benchmark", "variant", "hardware", "x", "x_unit", "predicted", "measured", "unit")
 
 
-def render(bench: Bench, width: int = 100, *, color: bool = False) -> str:
+def render(bench: Bench, width: int = 160, *, color: bool = False) -> str:
     """Return one row per x and one or two columns per variant: predicted, and measured where it was at that x."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(bench["x_name"], justify="right")
     for curve in bench["curves"]:
-        table.add_column(f"{curve['variant']} [{bench['unit']}]".replace("[", r"\["), justify="right")
+        table.add_column(curve["variant"], justify="right", no_wrap=True)
         if curve["measured"]:
-            table.add_column("measured", justify="right", style="dim")
+            table.add_column("measured", justify="right", style="dim", no_wrap=True)
     for x in dict.fromkeys(x for curve in bench["curves"] for x, _ in curve["predicted"]):
         cells = [_x(x, bench["x_unit"])]
         for curve in bench["curves"]:
@@ -38,7 +38,7 @@ def render(bench: Bench, width: int = 100, *, color: bool = False) -> str:
             if curve["measured"]:
                 cells.append(_at(curve["measured"], x))
         table.add_row(*cells)
-    heading = f"{bench['title']} on {bench['hardware_name']}"
+    heading = f"{bench['title']} on {bench['hardware_name']}, {bench['unit']}"
     return f"{heading}\n\n{render_to_text(table, width, color=color)}"
 
 

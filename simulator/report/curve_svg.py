@@ -14,7 +14,7 @@ from simulator.report.charts import GRID, INK, MUTED
 Curve = Mapping[str, Any]
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 46
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 62
 LEGEND_STEP = 108
 
 
@@ -34,7 +34,7 @@ def render(title: str, curves: Sequence[Curve]) -> str:
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
         _text(LEFT, 16, title, "start", size=13),
         *_grid(x_axis, y_axis, x_unit),
-        _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, curves[0]["x_name"], "middle", MUTED),
+        _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 30, curves[0]["x_name"], "middle", MUTED),
         _text(6, TOP - 6, unit, "start", MUTED),
     ]
     for place, curve in enumerate(curves):
@@ -88,7 +88,7 @@ def _curve(curve: Curve, ink: str, x_axis: _Axis, y_axis: _Axis) -> Iterator[str
 
 
 def _legend(name: str, ink: str, x: float) -> Iterable[str]:
-    place = HEIGHT - 22
+    place = HEIGHT - 14
     yield f'<path d="M{x} {place}h16" stroke="{ink}" stroke-width="2"/>'
     yield _text(x + 20, place + 4, name, "start")
 

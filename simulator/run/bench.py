@@ -40,6 +40,7 @@ WARM_CAPACITIES = 4
 WARM_LAPS = 3
 
 LEAST_STEPS = 1024
+SAME_BUFFER_ELEMENTS = 10**9
 SHARED_TOTAL_CTAS = 100_000
 STREAM_BYTES = 1 << 30
 SHORT_WAVES, LONG_WAVES = 8, 40
@@ -111,8 +112,11 @@ def check_x(benchmark: Benchmark, hardware: Hardware, x: float) -> None:
         raise CapacityError(
             f"benchmark {benchmark.name}: {format_bytes(x * KIB)} is over half of the {memory} of memory"
         )
-    if benchmark.x_unit == "threads" and (x > 1024 or x != int(x)):
-        raise ConfigError(f"benchmark {benchmark.name}: a CTA has 1 to 1024 threads (given {x:g})")
+    most = min(1024, hardware.sm.threads // 2)
+    if benchmark.x_unit == "threads" and x > most:
+        raise ConfigError(
+            f"benchmark {benchmark.name}: two CTAs of an SM have at most {most} threads each ({x:g} given)"
+        )
 
 
 class _Runs:
@@ -179,9 +183,10 @@ def _same_buffer(hardware: Hardware, sizes: Iterable[float]) -> Curve:
         long = 3 * short
         short_ps = runs.run(kernels.same_buffer(hardware, buffer, 0, short))
         long_ps = runs.run(kernels.same_buffer(hardware, buffer, short, long))
-        whole = max(1, 10**9 // (buffer // 4)) * steps
-        time_ps = _whole_launch(short_ps, short, long_ps, long, max(whole, long))
-        yield Point(size, _gb_per_s(hardware.sm.count * max(whole, long) * step, time_ps))
+        elements = steps * kernels.same_buffer_shape(hardware).threads
+        whole = (SAME_BUFFER_ELEMENTS // elements + 2) * steps
+        time_ps = _whole_launch(short_ps, short, long_ps, long, whole)
+        yield Point(size, _gb_per_s(hardware.sm.count * whole * step, time_ps))
 
 
 def _shared_total(hardware: Hardware, sizes: Iterable[float]) -> Curve:

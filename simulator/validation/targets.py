@@ -45,13 +45,13 @@ def _latency() -> tuple[Target, ...]:
         A100: (
             Level("L1", 2, 96),
             Level("near L2", 384, 16_384),
-            Level("far L2", 31_000, 39_000, None),
+            Level("far L2", 25_000, 39_000, None),
             Level("DRAM", 120_000, FAR),
         ),
         H100: (
             Level("L1", 2, 128),
             Level("near L2", 512, 18_000),
-            Level("far L2", 34_000, 46_000, None),
+            Level("far L2", 32_000, 48_000, None),
             Level("DRAM", 120_000, FAR),
         ),
         L40: (Level("L1", 2, 64), Level("L2", 200, 32_768), Level("DRAM", 140_000, FAR)),
