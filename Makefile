@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types unit oracle bench update clean
+.PHONY: run test lint types unit oracle bench validate update clean
 
 run: $(VENV)/installed
 	$(BIN)/tierscope run --model llama-3.1-8b --hardware h100-sxm --phase decode --batch 1 --context 4096 --report report.html
@@ -26,6 +26,9 @@ oracle: $(VENV)/tested
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
+
+validate: $(VENV)/installed
+	$(BIN)/tierscope validate microbenchmarks --report validation
 
 update: $(VENV)/tested
 	$(BIN)/pytest tests/golden --update

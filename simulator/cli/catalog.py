@@ -9,12 +9,19 @@ import click
 from simulator.cli.options import override_option
 
 KINDS = {"hardware": ".toml", "models": ".json"}
+SUITES = "suites"
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("kind", type=click.Choice([*KINDS, SUITES]))
 def list_command(kind: str) -> None:
-    """List what ships with tierscope: hardware or models."""
+    """List what ships with tierscope: hardware, models or validation suites."""
+    if kind == SUITES:
+        from simulator.validation.suites import SUITES as suites
+
+        for name, description in suites.items():
+            click.echo(f"{name}  {description}")
+        return
     from simulator import config
 
     for name in config.names(kind, KINDS[kind]):

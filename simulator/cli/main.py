@@ -13,11 +13,13 @@ import sys
 import click
 
 import simulator
+from simulator.cli.bench import bench
 from simulator.cli.catalog import list_command, show
 from simulator.cli.predict import predict
 from simulator.cli.replay import replay
 from simulator.cli.run import run
 from simulator.cli.trace import trace
+from simulator.cli.validate import validate
 from simulator.errors import TierscopeError
 
 BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 2, 3, 130
@@ -29,7 +31,7 @@ def cli() -> None:
     """Tierscope: where the bytes and the nanoseconds of an LLM inference go in a memory hierarchy."""
 
 
-for command in (run, replay, trace, predict, list_command, show):
+for command in (run, replay, trace, predict, bench, validate, list_command, show):
     cli.add_command(command)
 
 

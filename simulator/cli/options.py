@@ -42,6 +42,22 @@ def result_options(function: F) -> F:
     function = click.option(
         "--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output."
     )(function)
+    return _format_option(function)
+
+
+def format_options(function: F) -> F:
+    """Add --format and --output, the latter as `target`."""
+    return _format_option(
+        click.option(
+            "--output",
+            "target",
+            type=click.Path(path_type=Path),
+            help="Write to this file instead of standard output.",
+        )(function)
+    )
+
+
+def _format_option(function: F) -> F:
     return click.option(
         "--format",
         "form",
@@ -50,6 +66,16 @@ def result_options(function: F) -> F:
         show_default=True,
         help="What to print.",
     )(function)
+
+
+def output(rendered: str, target: Path | None) -> None:
+    """Write text to a file, or print it."""
+    from simulator.report.files import write_text
+
+    if target is not None:
+        write_text(target, rendered)
+    else:
+        click.echo(rendered, nl=not rendered.endswith("\n"))
 
 
 def check_outputs(*paths: Path | None) -> None:
@@ -61,7 +87,7 @@ def check_outputs(*paths: Path | None) -> None:
             check_writable(path)
 
 
-def emit(result: Json, form: str, output: Path | None, report: Path | None) -> None:
+def emit(result: Json, form: str, target: Path | None, report: Path | None) -> None:
     """Print or write a result in the form asked for, and the HTML report."""
     from simulator.report import html, table, text
     from simulator.report.files import write_text
@@ -71,13 +97,10 @@ def emit(result: Json, form: str, output: Path | None, report: Path | None) -> N
     elif form == "csv":
         rendered = text.to_csv(result)
     else:
-        terminal = output is None and sys.stdout.isatty()
+        terminal = target is None and sys.stdout.isatty()
         rendered = table.render(
             result, shutil.get_terminal_size((100, 40)).columns if terminal else 100, color=terminal
         )
     if report is not None:
         write_text(report, html.render(result))
-    if output is not None:
-        write_text(output, rendered)
-    else:
-        click.echo(rendered, nl=not rendered.endswith("\n"))
+    output(rendered, target)

@@ -41,6 +41,15 @@ def check_writable(path: str | os.PathLike[str]) -> None:
                 pass
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder and those above it where they are missing; raises TierscopeError with the path and the reason."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = "it is not a directory" if isinstance(error, FileExistsError) else _reason(path, error)
+        raise TierscopeError(f"cannot make the directory {os.fspath(path)!r}: {reason}") from error
+
+
 def _mode(target: Path) -> int | None:
     """Return the mode of the file at `target`, or None when there is none; a directory raises IsADirectoryError."""
     try:

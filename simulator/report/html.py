@@ -66,9 +66,9 @@ def _page(result: Result) -> dict[str, Any]:
         "packages": at(result, "provenance", "packages") or {},
         "plain": plain,
         "figures_json": json_for_script(figures),
-        "style": _resource("page.css"),
-        "script": _resource("page.js"),
-        "plotly": _plotly(),
+        "style": resource("page.css"),
+        "script": resource("page.js"),
+        "plotly": plotly(),
     }
 
 
@@ -81,11 +81,13 @@ def json_for_script(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """Return a file of this package as text."""
     return resources.files("simulator.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _plotly() -> str:
+def plotly() -> str:
+    """Return plotly.js itself."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())

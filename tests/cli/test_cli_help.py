@@ -32,7 +32,17 @@ HEAVY = ["numba", "numpy", "pyarrow", "plotly", "pydantic", "networkx", "simpy",
 
 
 def test_the_contract_s_commands_are_there() -> None:
-    expected = {"run", "predict", "trace generate", "trace info", "replay", "list", "show hardware"}
+    expected = {
+        "run",
+        "predict",
+        "trace generate",
+        "trace info",
+        "replay",
+        "bench",
+        "validate",
+        "list",
+        "show hardware",
+    }
     assert {f"tierscope {name}" for name in expected} <= set(COMMANDS)
 
 

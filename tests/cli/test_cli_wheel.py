@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from commandline import ROOT
 
+from simulator.validation.measured import all_curves
+
 SOURCES = ("simulator", "configs", "traces", "validation", "pyproject.toml", "setup.cfg", "README.md")
 
 
@@ -79,6 +81,12 @@ def test_configurations_come_from_inside_the_wheel(installed: Path, tmp_path: Pa
     shipped = {path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.*") if path.is_file()}
     inside = {path.relative_to(folders[0]) for path in Path(folders[0]).rglob("*.*") if path.is_file()}
     assert inside == shipped
+
+
+def test_measured_curves_come_from_inside_the_wheel(installed: Path, tmp_path: Path) -> None:
+    code = "from simulator.validation.measured import all_curves; print(len(all_curves()))"
+    shipped = outside(installed / "python", "-c", code, folder=tmp_path)
+    assert int(shipped) == len(all_curves()) > 30
 
 
 def test_every_module_is_in_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from simulator.errors import ConfigError
 from simulator.hardware import Dtype, load
 
 DEVICES = [
-    "a100-sxm-80gb", "b200-sxm", "b300-sxm", "gb200", "h100-pcie", "h100-sxm", "h200-sxm", "jetson-orin-agx",
-    "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-pro-6000", "v100-sxm-32gb",
+    "a100-sxm-80gb", "a40", "b200-sxm", "b300-sxm", "gb200", "gh200", "h100-pcie", "h100-sxm", "h200-sxm",
+    "jetson-orin-agx", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-pro-6000", "v100-pcie-16gb",
+    "v100-sxm-32gb",
 ]  # fmt: skip
 STANDARDS = ["gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "lpddr5"]
 WITHOUT_SOURCE = {"name", "vendor", "architecture", "hbm.standard", "l2.replacement"}
@@ -25,14 +26,18 @@ TIMING_KEYS = {
 
 # Bus width in bits and data rate in Gbit/s per pin, from product pages and from what the driver reports.
 PINS = {
+    "v100-pcie-16gb": (4096, 1.754),
     "v100-sxm-32gb": (4096, 1.754),
     "a100-sxm-80gb": (5120, 3.186),
     "h100-sxm": (5120, 5.238),
     "h100-pcie": (5120, 3.186),
+    "gh200": (6144, 5.238),
     "h200-sxm": (6144, 6.402),
     "b200-sxm": (7680, 7.992),
     "b300-sxm": (7680, 7.992),
     "gb200": (7936, 7.992),
+    "a40": (384, 14.5),
+    "l40": (384, 18.0),
     "l40s": (384, 18.0),
     "rtx-pro-6000": (512, 28.0),
     "rtx-4090": (384, 21.0),
@@ -43,14 +48,18 @@ PINS = {
 
 # Published bandwidth, GB/s.
 DATA_SHEET_GBS = {
+    "v100-pcie-16gb": 900,
     "v100-sxm-32gb": 900,
     "a100-sxm-80gb": 2039,
     "h100-sxm": 3350,
     "h100-pcie": 2039,
+    "gh200": 4000,
     "h200-sxm": 4917,
     "b200-sxm": 7672,
     "b300-sxm": 7672,
     "gb200": 7928,
+    "a40": 696,
+    "l40": 864,
     "l40s": 864,
     "rtx-pro-6000": 1792,
     "rtx-4090": 1008,
@@ -61,12 +70,14 @@ DATA_SHEET_GBS = {
 
 # Best sustained DRAM read, GB/s: gpu-benches (gpu-stream, gpu-l2-cache, cuda-stream), BabelStream dot, QuickRunCUDA.
 SUSTAINED_READ_GBS = {
+    "v100-pcie-16gb": 866,
     "v100-sxm-32gb": 866,
     "a100-sxm-80gb": 1850,
     "h100-sxm": 3180,
     "h100-pcie": 1988,
     "h200-sxm": 4570,
     "b300-sxm": 7300,
+    "l40": 845,
     "l40s": 845,
     "rtx-3090": 838,
     "mi210": 1366,
@@ -74,22 +85,25 @@ SUSTAINED_READ_GBS = {
 
 # L2 read plateau, GB/s (gpu-benches; L40 scaled to the L40S clock, V100 PCIe to the SXM clock).
 L2_READ_GBS = {
+    "v100-pcie-16gb": 2440,
     "v100-sxm-32gb": 2440 * 1530 / 1380,
     "a100-sxm-80gb": 5430,
     "h100-pcie": 6950,
-    "h200-sxm": 9770,
+    "l40": 5235,
     "l40s": 5235 * 2520 / 2490,
     "mi210": 4950,
 }
 
 # Pointer-chase DRAM plateau, ns (RRZE-HPC and te42kyfo gpu-latency, AI_kernels).
 DRAM_LATENCY_NS = {
+    "v100-pcie-16gb": 314,
     "v100-sxm-32gb": 300,
     "a100-sxm-80gb": 391,
     "h100-sxm": 353,
     "h100-pcie": 373,
     "b200-sxm": 437,
     "b300-sxm": 437,
+    "l40": 251,
     "l40s": 251,
     "rtx-4090": 252,
     "rtx-3090": 268,
@@ -102,10 +116,13 @@ BF16_TFLOPS = {
     "a100-sxm-80gb": 312,
     "h100-sxm": 989,
     "h100-pcie": 756,
+    "gh200": 989,
     "h200-sxm": 989,
     "b200-sxm": 2250,
     "b300-sxm": 2250,
     "gb200": 2500,
+    "a40": 150,
+    "l40": 181,
     "l40s": 362,
     "rtx-4090": 165,
     "rtx-3090": 71,

@@ -55,7 +55,7 @@ class Page(HTMLParser):
 def short_plotly(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Leave out the 5 MB of plotly.js, except in tests marked by their name."""
     if "whole_file" not in request.node.name:
-        monkeypatch.setattr(html, "_plotly", lambda: "/* plotly.js */")
+        monkeypatch.setattr(html, "plotly", lambda: "/* plotly.js */")
 
 
 def tags(page: Page) -> list[str]:

@@ -1,0 +1,89 @@
+"""tierscope validate."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from simulator.cli.options import check_outputs, format_options, output, override_option
+
+OUT_OF_TOLERANCE = 1
+SUITES = ("microbenchmarks",)
+PLOTS = "plots"
+
+
+@click.command()
+@click.argument("suite", metavar="SUITE", type=click.Choice(SUITES), default=SUITES[0])
+@click.option("--only", multiple=True, metavar="BENCHMARK", help="Only this benchmark.  May be given again.")
+@click.option("--hardware", "devices", multiple=True, metavar="NAME", help="Only this device.  May be given again.")
+@override_option
+@format_options
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Also write SUITE.md into this directory, and a plot of every curve into plots/ in it.",
+)
+def validate(
+    suite: str,
+    only: tuple[str, ...],
+    devices: tuple[str, ...],
+    overrides: tuple[str, ...],
+    form: str,
+    target: Path | None,
+    folder: Path | None,
+) -> int:
+    """Compare predictions with measurements; exits with 1 where one is out of its tolerance.
+
+    microbenchmarks: the curves of public microbenchmarks, from hardware parameters alone.  tierscope list suites
+    lists the suites.
+    """
+    from simulator.cli.progress import row_progress
+    from simulator.report import text, validation
+    from simulator.validation import suites
+
+    targets = suites.select(only, devices)
+    check_outputs(target)
+    if folder is not None:
+        _prepare(folder, suite)
+    with row_progress(suite, suites.points_of(targets)) as advance:
+        report = suites.microbenchmarks(targets, overrides, advance)
+    if folder is not None:
+        chosen = [*(f"--only {name}" for name in only), *(f"--hardware {name}" for name in devices)]
+        changes = [f'--set "{change}"' for change in overrides]
+        _write(report, folder, " ".join(["tierscope validate", suite, *chosen, *changes, f"--report {folder.name}"]))
+    if form == "table":
+        terminal = target is None and sys.stdout.isatty()
+        width = shutil.get_terminal_size((140, 40)).columns if terminal else 140
+        output(validation.render(report, width, color=terminal), target)
+    else:
+        output(text.to_json(report) if form == "json" else validation.to_csv(report), target)
+    return 0 if report["passed"] else OUT_OF_TOLERANCE
+
+
+def _prepare(folder: Path, suite: str) -> None:
+    """Make the folder of plots, and refuse before any work is done one that cannot be written to."""
+    from simulator.report.files import make_folder
+
+    make_folder(folder / PLOTS)
+    check_outputs(folder / f"{suite}.md", folder / PLOTS / "plot.svg")
+
+
+def _write(report: dict[str, Any], folder: Path, command: str) -> None:
+    """Write the page of a report and a plot for each benchmark on each device."""
+    from simulator.report import curve_svg, validation
+    from simulator.report.files import write_text
+
+    plots: dict[tuple[str, str], str] = {}
+    for curve in report["curves"]:
+        key = (curve["benchmark"], curve["hardware"])
+        if key in plots:
+            continue
+        together = [other for other in report["curves"] if (other["benchmark"], other["hardware"]) == key]
+        plots[key] = f"{PLOTS}/{key[0]}-{key[1]}.svg"
+        write_text(folder / plots[key], curve_svg.render(f"{curve['title']}, {curve['gpu']}", together))
+    write_text(folder / f"{report['suite']}.md", validation.to_markdown(report, command, plots))

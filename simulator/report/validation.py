@@ -1,0 +1,112 @@
+"""A validation report (``tierscope.validation/1``) as a table, CSV, JSON or Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from simulator.report.console import render_to_text
+from simulator.report.values import DASH
+
+Report = Mapping[str, Any]
+Check = Mapping[str, Any]
+
+CSV_COLUMNS = (
+    "gpu", "hardware", "benchmark", "variant", "quantity", "measured", "predicted", "unit", "error", "tolerance",
+    "passed",
+)  # fmt: skip
+HEADINGS = ("hardware", "curve", "quantity", "measured", "predicted", "error", "limit", "")
+VERDICTS = {True: "ok", False: "OUT", None: ""}
+
+
+def summary(report: Report) -> str:
+    """Return one sentence on how many checks are within their limits."""
+    judged = [check for check in report["checks"] if check["passed"] is not None]
+    good = sum(check["passed"] for check in judged)
+    changed = f" with {', '.join(report['overrides'])}" if report["overrides"] else ""
+    return f"{good} of {len(judged)} checks within their limits{changed}."
+
+
+def render(report: Report, width: int = 120, *, color: bool = False) -> str:
+    """Return the checks as a table of at most `width` columns, and how many are within their limits."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="right" if 3 <= place <= 6 else "left", no_wrap=True)
+    for check in report["checks"]:
+        table.add_row(*_cells(check), style="red" if check["passed"] is False else None)
+    return render_to_text(table, width, color=color) + "\n" + summary(report) + "\n"
+
+
+def to_csv(report: Report) -> str:
+    """Return one row per check; an absent value is an empty cell."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for check in report["checks"]:
+        writer.writerow({key: _plain(value) for key, value in check.items()})
+    return out.getvalue()
+
+
+def to_markdown(report: Report, command: str, plots: Mapping[tuple[str, str], str]) -> str:
+    """Return the report as a page: what it is, the checks of each benchmark in a table, and its plots.
+
+    `command` regenerates it; `plots` maps (benchmark, hardware) to the path of a plot.
+    """
+    return "\n".join(_page(report, command, plots)) + "\n"
+
+
+def _page(report: Report, command: str, plots: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    yield f"# Suite {report['suite']}"
+    yield ""
+    yield f"Written by `{command}`. {summary(report)}"
+    yield ""
+    yield "Mean errors are over the logarithm of x. A limit left out means that the number is only reported."
+    for benchmark in dict.fromkeys(check["benchmark"] for check in report["checks"]):
+        checks = [check for check in report["checks"] if check["benchmark"] == benchmark]
+        yield ""
+        yield f"## {benchmark}"
+        yield ""
+        yield "| " + " | ".join(HEADINGS) + " |"
+        yield "|---|---|---|---:|---:|---:|---:|---|"
+        for check in checks:
+            yield "| " + " | ".join(_cells(check)) + " |"
+        for hardware in dict.fromkeys(check["hardware"] for check in checks):
+            if path := plots.get((benchmark, hardware)):
+                yield ""
+                yield f"![{benchmark} on {hardware}]({path})"
+
+
+def _cells(check: Check) -> tuple[str, ...]:
+    return (
+        check["hardware"],
+        f"{check['benchmark']}, {check['variant']}",
+        check["quantity"],
+        _value(check["measured"], check["unit"]),
+        _value(check["predicted"], check["unit"]),
+        _percent(check),
+        "" if check["tolerance"] is None else f"{100 * check['tolerance']:.0f} %",
+        VERDICTS[check["passed"]],
+    )
+
+
+def _percent(check: Check) -> str:
+    if check["error"] is None:
+        return DASH
+    signed = check["measured"] is not None  # a mean of absolute errors has no sign
+    return f"{100 * check['error']:{'+' if signed else ''}.1f} %"
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return DASH if unit else ""
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else value

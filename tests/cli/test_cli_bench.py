@@ -1,0 +1,120 @@
+"""Do `bench` and `validate` print what they measured, draw it, and say when a prediction is out of tolerance?"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from commandline import Command
+
+from simulator.validation import measured
+
+LATENCY = ("bench", "latency", "--hardware", "a100-sxm-80gb", "--variant", "128 B nodes")
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_latency_rises_from_l2_to_dram(tierscope: Command) -> None:
+    finished = tierscope(*LATENCY, "--sizes", "1MiB,256MiB", "--format", "csv")
+    assert (finished.code, finished.err) == (0, "")
+    near, far = rows(finished.out)
+    assert (near["x"], far["x"], near["unit"]) == ("1024", "262144", "ns")
+    assert 100 < float(near["predicted"]) < 250
+    assert float(far["predicted"]) > float(near["predicted"]) + 100
+
+
+def test_a_setting_shows_in_the_curve(tierscope: Command) -> None:
+    slow = tierscope(*LATENCY, "--sizes", "256MiB", "--format", "csv", "--set", "hbm.latency=2 us")
+    assert float(rows(slow.out)[0]["predicted"]) > 2000
+
+
+def test_measured_values_stand_beside_predictions_at_their_own_sizes(tierscope: Command) -> None:
+    finished = tierscope("bench", "stream", "--hardware", "l40", "--variant", "init", "--format", "csv")
+    curve = measured.curves("stream", "l40")["init"]
+    assert [(float(row["x"]), float(row["measured"])) for row in rows(finished.out)] == list(curve.points)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "variants"),
+    [("latency", "ns", 2), ("bandwidth", "GB/s", 2), ("stream", "GB/s", 6), ("small-kernels", "GB/s", 2)],
+)
+def test_every_benchmark_runs_on_a_device_without_curves(
+    tierscope: Command, name: str, unit: str, variants: int
+) -> None:
+    finished = tierscope("bench", name, "--hardware", "jetson-orin-agx", "--points", "3", "--format", "json")
+    result = finished.json
+    assert (result["schema"], result["unit"], len(result["curves"])) == ("tierscope.bench/1", unit, variants)
+    for curve in result["curves"]:
+        assert len(curve["predicted"]) == 3
+        assert all(value > 0 for _, value in curve["predicted"])
+        assert curve["measured"] == []
+
+
+def test_the_plot_holds_prediction_and_measurement(tierscope: Command, tmp_path: Path) -> None:
+    finished = tierscope(*LATENCY, "--sizes", "64KiB,64MiB", "--plot", "p.html", "--output", "t.txt")
+    assert (finished.code, finished.out, finished.err) == (0, "", "")
+    page = (tmp_path / "p.html").read_text()
+    figure = json.loads(page.split('id="figures">')[1].split("</script>")[0])["curves"]
+    names = {trace["name"]: trace for trace in figure["data"]}
+    assert set(names) == {"128 B nodes, predicted", "128 B nodes, measured"}
+    assert names["128 B nodes, predicted"]["x"] == [64, 65536]
+    assert len(names["128 B nodes, measured"]["x"]) > 30
+    assert "http://" not in page.split("<script>")[0]
+    assert "64 MiB" in (tmp_path / "t.txt").read_text()
+
+
+MISTAKES = [
+    ((*LATENCY, "--sizes", "1XB"), "1XB"),
+    ((*LATENCY, "--sizes", "0KiB"), "must be positive"),
+    ((*LATENCY, "--sizes", "70GiB"), "80 GiB of memory"),
+    ((*LATENCY, "--sizes", "1KiB", "--points", "3"), "exclude"),
+    (("bench", "stream", "--hardware", "l40", "--sizes", "800"), "at most 768"),
+    (("bench", "latency", "--hardware", "l40", "--variant", "x"), "allowed: 128 B nodes"),
+    (("bench", "latency", "--hardware", "l41"), "did you mean 'l40'"),
+    (("bench", "latency"), "--hardware"),
+    (("bench", "teapot", "--hardware", "l40"), "'teapot'"),
+    ((*LATENCY, "--plot", "no/where.html"), "create it first"),
+    (("validate", "everything"), "'everything'"),
+    (("validate", "--hardware", "b200-sxm"), "it has a100-sxm-80gb"),
+    (("validate", "--only", "teapot"), "'teapot'"),
+    (("validate", "--report", "file.txt"), "file.txt"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=[words for _, words in MISTAKES])
+def test_mistakes_are_one_line(tierscope: Command, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    (tmp_path / "file.txt").write_text("")
+    finished = tierscope(*arguments)
+    assert (finished.code, finished.out) == (2, "")
+    assert finished.err.startswith("tierscope: ") and finished.err.count("\n") == 1
+    assert words in finished.err
+
+
+def test_list_suites(tierscope: Command) -> None:
+    finished = tierscope("list", "suites")
+    assert finished.code == 0
+    assert finished.out.split()[0] == "microbenchmarks"
+
+
+def test_validation_says_what_is_out_of_tolerance(tierscope: Command, tmp_path: Path) -> None:
+    """DRAM of 2 us cannot be within tolerance, whatever the model; the exit code says so."""
+    spoiled = ("validate", "microbenchmarks", "--only", "latency", "--hardware", "v100-pcie-16gb")
+    finished = tierscope(*spoiled, "--set", "hbm.latency=2 us", "--format", "json", "--report", "out")
+    assert (finished.code, finished.err) == (1, "")
+    report = json.loads(finished.out)
+    assert report["schema"] == "tierscope.validation/1" and report["passed"] is False
+    dram = next(check for check in report["checks"] if check["quantity"] == "DRAM")
+    assert dram["passed"] is False and dram["predicted"] > 2000 > dram["measured"]
+    page = (tmp_path / "out" / "microbenchmarks.md").read_text()
+    assert '--set "hbm.latency=2 us"' in page and "| OUT |" in page
+    plot = tmp_path / "out" / "plots" / "latency-v100-pcie-16gb.svg"
+    assert f"](plots/{plot.name})" in page
+    assert ET.fromstring(plot.read_text()).tag.endswith("svg")
+    shown = {point["x"] for point in report["curves"][0]["points"]}
+    assert shown == {x for x, _ in measured.curves("latency", "v100-pcie-16gb")["128 B nodes"].points}
