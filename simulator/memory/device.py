@@ -75,6 +75,8 @@ class Device:
         count = int(state.scalars[scalar.KERNELS])
         state.launch_order[count] = slot
         state.scalars[scalar.KERNELS] = count + 1
+        if not self._launches:
+            state.scalars[scalar.NEXT_SM] = 0
         if state.scalars[scalar.L1_USED]:
             state.l1_valid[:] = 0
             state.scalars[scalar.L1_USED] = 0
