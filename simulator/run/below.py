@@ -16,7 +16,7 @@ Json = dict[str, Any]
 TIER_KEYS = ("read_bytes", "write_bytes", "bandwidth_bytes_per_s", "utilization", "peak_bandwidth_bytes_per_s")
 DRAM_KEYS = (*TIER_KEYS, "size_bytes")
 SSD_KEYS = (*TIER_KEYS, "write_peak_bandwidth_bytes_per_s", "size_bytes")
-LINK_KEYS = (*TIER_KEYS, "write_peak_bandwidth_bytes_per_s", "busy_s", "exposed_s", "copies")
+LINK_KEYS = (*TIER_KEYS, "write_peak_bandwidth_bytes_per_s", "busy_s", "exposed_s")
 
 
 def tiers(hardware: Hardware, copies: CopyTotals | None, time_ps: int) -> Json:
@@ -50,7 +50,6 @@ def tiers(hardware: Hardware, copies: CopyTotals | None, time_ps: int) -> Json:
             "write_peak_bandwidth_bytes_per_s": link.to_host_bytes_per_s,
             "busy_s": use.link_busy_ps / PS_PER_S,
             "exposed_s": int(copies.exposed_ps.sum()) / PS_PER_S,
-            "copies": len(copies.runs),
         },
     }
     if ssd is not None and from_ssd + to_ssd:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import simpy
@@ -38,6 +38,11 @@ class CopyRun:
     ready_ps: int
     start_ps: int
     end_ps: int
+
+    def earlier(self, by_ps: int) -> CopyRun:
+        """Return the same copy on a clock that started `by_ps` later."""
+        times = {key: getattr(self, key) - by_ps for key in ("ready_ps", "start_ps", "end_ps")}
+        return replace(self, **times)
 
 
 class CopyEngines:

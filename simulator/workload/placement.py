@@ -135,7 +135,7 @@ def _by_layer(where: str, rules: tuple[str, ...], layers: int, model: str) -> tu
             before = placed[layer]
             if before is not None:
                 raise ConfigError(
-                    f"{where}: layer {layer} is placed twice, in {before} and in {rule.tier}; let the ranges not overlap"
+                    f"{where}: layer {layer} is placed twice, in {before} and in {rule.tier}; keep one of them"
                 )
             placed[layer] = rule.tier
     return tuple(tier or Tier.HBM for tier in placed)
