@@ -9,8 +9,9 @@ from simulator.hardware import Hardware
 from simulator.lowering import Lowering
 from simulator.models import Architecture
 from simulator.trace.record import TracedKernel, TraceHeader
-from simulator.workload import Placement, Unit, Workload, build, check_capacity, tensors, units
+from simulator.workload import Placement, Tier, Unit, Workload, build, check_capacity, tensors, units
 from simulator.workload.operators import AttentionShape
+from simulator.workload.placement import resolve
 from simulator.workload.protocol import Protocol
 
 
@@ -76,7 +77,7 @@ def generate(
 def streaming_of(architecture: Architecture, workload: Workload) -> Streaming | None:
     """Return what a workload copies between tiers, None when everything rests in device memory."""
     placement = workload.placement
-    if placement is None:
+    if placement is None or resolve(placement, architecture.layers, architecture.name).tiers == {Tier.HBM}:
         return None
     passes = list(enumerate(workload.passes()))
 

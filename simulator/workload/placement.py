@@ -49,7 +49,7 @@ def parse_rule(text: str) -> Rule:
         raise ValueError(f"cannot read {text!r}: write a tier, or a tier and layers, such as dram:layers[16:32]")
     tier, *ends = match.groups()
     if tier not in list(Tier):
-        raise ValueError(f"unknown tier {tier!r}; {nearest(tier, list(Tier))}")
+        raise ValueError(f"unknown tier {tier!r}; {nearest(tier, (known.value for known in Tier))}")
     first, last = (int(end) if end else None for end in ends)
     if first is not None and last is not None and first >= last:
         raise ValueError(f"{text!r} names no layer: the first must be below the last, which is not included")
