@@ -91,13 +91,13 @@ def start_copy(c: Copies, p: Paths, path: int, size: int, run_bytes: int, now: i
 @inlined
 def chunk_size(c: Copies, path: int, chunk: int) -> int:
     """Return the bytes of a chunk."""
-    return min(c.piece[path], c.size[path] - chunk * c.piece[path])
+    return int(min(c.piece[path], c.size[path] - chunk * c.piece[path]))
 
 
 @inlined
 def slot_of(p: Paths, path: int, chunk: int) -> int:
     """Return the place of a chunk among those in flight."""
-    return path * MAX_DEPTH + chunk % p.depth[path]
+    return int(path * MAX_DEPTH + chunk % p.depth[path])
 
 
 @inlined
