@@ -192,6 +192,12 @@ MISTAKES = [
         (*SMALL, "--placement", "kv=dram", "--prefetch-layers", "-1"),
         ("workload.placement.prefetch_layers", "-1"),
     ),
+    Mistake(
+        "longer than the clock of the core",
+        (*BASE, "--phase", "generate", "--prompt", "8", "--tokens", "8", "--placement", "weights=ssd")
+        + ("--set", "ssd.read_bandwidth=1 MB/s"),
+        ("560 s", "tokens"),
+    ),
     Mistake("unknown host memory", (*SMALL, "--host-memory", "rubber"), ("rubber", "pinned")),
     Mistake(
         "set an unknown link", (*SMALL, "--set", "link.kind=pcie33"), ("link.kind", "pcie33", "did you mean 'pcie3'")
