@@ -194,8 +194,19 @@ MISTAKES = [
     ),
     Mistake(
         "longer than the clock of the core",
-        (*BASE, "--phase", "generate", "--prompt", "8", "--tokens", "8", "--placement", "weights=ssd")
-        + ("--set", "ssd.read_bandwidth=1 MB/s"),
+        (
+            *BASE,
+            "--phase",
+            "generate",
+            "--prompt",
+            "8",
+            "--tokens",
+            "8",
+            "--placement",
+            "weights=ssd",
+            "--set",
+            "ssd.read_bandwidth=1 MB/s",
+        ),
         ("560 s", "tokens"),
     ),
     Mistake("unknown host memory", (*SMALL, "--host-memory", "rubber"), ("rubber", "pinned")),
