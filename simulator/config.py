@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
@@ -67,6 +67,7 @@ Bytes = Annotated[int, _quantity(units.BYTES), _shown("B", _BINARY_BYTES)]
 Picoseconds = Annotated[int, _quantity(units.TIME), _shown("ps", _TIMES)]
 Hertz = Annotated[int, _quantity(units.FREQUENCY), _shown("Hz", {"Hz": 1, "MHz": 10**6, "GHz": 10**9})]
 BitsPerSecond = Annotated[int, _quantity(units.BIT_RATE), _shown("bit/s", {"bit/s": 1, "Gbit/s": 10**9})]
+BytesPerSecond = Annotated[int, _quantity(units.BANDWIDTH), _shown("B/s", {"B/s": 1, "MB/s": 10**6, "GB/s": 10**9})]
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -221,5 +222,6 @@ def _owner(spec: type[BaseModel], path: Iterable[str | int]) -> type[BaseModel] 
             return None
         field = next((f for n, f in current.model_fields.items() if part in (n, key_of(n))), None)
         kind = field.annotation if field else None
-        current = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        models = (m for m in (kind, *get_args(kind)) if isinstance(m, type) and issubclass(m, BaseModel))
+        current = next(models, None)  # an optional table is a union with None
     return current

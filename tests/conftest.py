@@ -18,9 +18,10 @@ def pytest_configure(config: pytest.Config) -> None:
     from simulator import hardware
     from simulator.core.compiled import is_compiled
     from simulator.memory import Device
+    from simulator.memory.copies import HostCopies, Path
     from simulator.trace.record import COLUMNS, KernelHeader, Records, TracedKernel
 
-    if is_compiled():
+    if all(map(is_compiled, ("replay.advance", "dma.advance_copies", "transfer.post_transfer"))):
         return
     columns = {name: np.zeros(1, kind) for name, kind in COLUMNS.items()}
     columns["rows"][:], columns["row_bytes"][:] = 1, 32
@@ -39,6 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
         read_bytes=32,
         write_bytes=0,
     )
-    device = Device(hardware.load("h100-sxm").spec)
+    spec = hardware.load("h100-sxm").spec
+    device = Device(spec)
     device.launch(TracedKernel(header, (Records(**columns),)))
     device.advance(0)
+    device.post_transfer(1, True, 0)
+    copies = HostCopies(spec)
+    copies.start(Path.FROM_DRAM, 1, 0)
+    copies.advance(copies.next_ps)

@@ -30,6 +30,18 @@ def workload_options(function: Any) -> Any:
         click.option("--activation-dtype", type=DTYPES, help="Type of the activations alone."),
         click.option("--kv-dtype", type=DTYPES, help="Type of the KV cache alone."),
         click.option("--page-tokens", type=int, help="Tokens per KV page; 0: contiguous.  [default: 16]"),
+        click.option(
+            "--placement",
+            "placement",
+            multiple=True,
+            metavar="CLASS=TIER[:layers[A:B]]",
+            help="Where weights, kv, embeddings or activations rest: hbm, dram (host) or ssd, such as "
+            "weights=dram:layers[16:32]. May be given again.",
+        ),
+        click.option("--prefetch-layers", type=int, help="Layers copied in ahead of use.  [default: 1]"),
+        click.option(
+            "--host-memory", type=click.Choice(["pinned", "pageable"]), help="Kind of host memory.  [default: pinned]"
+        ),
         click.option("--launch", type=click.Choice(["graph", "stream"]), help="How kernels start.  [default: graph]"),
         click.option("--cache", type=click.Choice(["warm", "cold"]), help="L2 at the start.  [default: warm]"),
         click.option("--seed", type=int, help="Seed of what the workload leaves open.  [default: 0]"),
@@ -82,6 +94,7 @@ def build_request(run_file: str | None, options: dict[str, Any]) -> RunRequest:
         workload.pop("page_tokens", None)
     elif pages is not None or not run_file:
         workload["page_tokens"] = 16 if pages is None else pages
+    _place(workload, given)
     for key in ("launch", "cache"):
         if key in given:
             protocol[key] = given.pop(key)
@@ -93,6 +106,22 @@ def build_request(run_file: str | None, options: dict[str, Any]) -> RunRequest:
     if "phase" not in workload:
         raise ConfigError("no phase given; add --phase prefill, decode or generate")
     return RunRequest.of(tree, run_file or "command line")
+
+
+def _place(workload: dict[str, Any], given: dict[str, Any]) -> None:
+    """Move the placement options into the workload; rules given for a class replace those of the run file."""
+    rules: dict[str, list[str]] = {}
+    for text in given.pop("placement", ()):
+        name, equals, rule = text.partition("=")
+        if not equals or not name.strip() or not rule.strip():
+            raise ConfigError(f"--placement {text!r}: write CLASS=TIER, such as weights=dram:layers[16:32]")
+        rules.setdefault(name.strip(), []).append(rule.strip())
+    settings = {key: given.pop(key) for key in ("prefetch_layers", "host_memory") if key in given}
+    if rules or settings:
+        before = workload.get("placement", {})
+        if not isinstance(before, dict):
+            raise ConfigError("workload.placement: write a table [workload.placement]")
+        workload["placement"] = before | rules | settings
 
 
 _LISTED = {"model": "models", "hardware": "hardware"}

@@ -31,9 +31,10 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(_cache_dir())
 
 
-def is_compiled() -> bool:
-    """Return whether the machine code of the event loop is in the cache (of this numba, these sources)."""
-    return any(Path(numba.config.CACHE_DIR).rglob("replay.advance-*.nbi"))
+def is_compiled(function: str = "replay.advance") -> bool:
+    """Return whether the machine code of a function, by default the event loop, is in the cache (of this numba, these
+    sources)."""
+    return any(Path(numba.config.CACHE_DIR).rglob(f"{function}-*.nbi"))
 
 
 _SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}

@@ -1,4 +1,4 @@
-"""Finding and resolving hardware descriptions: a shipped name or a path, its DRAM preset, and overrides."""
+"""Finding and resolving hardware descriptions: a shipped name or a path, its presets, and overrides."""
 
 from __future__ import annotations
 
@@ -23,25 +23,46 @@ def load(name: str, overrides: Iterable[str] = ()) -> ResolvedHardware:
 
     Raises ConfigError naming file, key path and remedy.
     """
+    overrides = tuple(overrides)
     path = config.find("hardware", name, ".toml")
     tree = config.read_toml(path)
     references = tree.pop("references", {})
     plain, sources = config.split_sources(tree)
-    if isinstance(plain.get("hbm"), dict):
-        standard = plain["hbm"].get("standard")
-        if isinstance(standard, str):
-            preset, preset_sources = _preset(standard, f"{path}: hbm.standard")
-            plain["hbm"] = preset | plain["hbm"]
-            sources = {f"hbm.{key}": note for key, note in preset_sources.items()} | sources
+    chosen = _presets_chosen(overrides)
+    for table, (naming, folder) in _PRESETS.items():
+        own = plain.setdefault(table, {}) if f"{table}.{naming}" in chosen else plain.get(table)
+        if not isinstance(own, dict):
+            continue
+        preset_name = chosen.get(f"{table}.{naming}", own.get(naming))
+        if isinstance(preset_name, str):
+            preset, preset_sources = _preset(folder, preset_name, f"{path}: {table}.{naming}")
+            plain[table] = preset | own
+            sources = {f"{table}.{key}": note for key, note in preset_sources.items()} | sources
     notes = config.override(plain, overrides)
     where = str(path) if not notes else f"{path} with --set"
     spec = config.build(Hardware, plain, where)
     return ResolvedHardware(spec, _cite(sources | notes, references))
 
 
-def _preset(standard: str, where: str) -> tuple[dict[str, object], dict[str, str]]:
+_PRESETS = {
+    "hbm": ("standard", "dram"),
+    "link": ("kind", "links"),
+    "host": ("kind", "hosts"),
+    "ssd": ("kind", "ssds"),
+}
+"""Tables whose missing keys come from a preset: the key that names it, and its folder in configs."""
+
+
+def _presets_chosen(overrides: Iterable[str]) -> dict[str, str]:
+    """Return the presets that overrides name by key path, so that ``--set link.kind=pcie5`` brings its numbers."""
+    named = {f"{table}.{naming}" for table, (naming, _) in _PRESETS.items()}
+    pairs = (text.partition("=") for text in overrides)
+    return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs if key.strip() in named}
+
+
+def _preset(folder: str, name: str, where: str) -> tuple[dict[str, object], dict[str, str]]:
     try:
-        path = config.find("dram", standard, ".toml")
+        path = config.find(folder, name, ".toml")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     tree = config.read_toml(path)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from simulator.config import BitsPerSecond, Bytes, Hertz, Picoseconds, Spec
+from simulator.hardware.tiers import Host, Link, Ssd
 
 # Upper bounds keep times within 64-bit picoseconds and the state within memory.
 Count = Annotated[int, Field(gt=0, le=1 << 20, strict=True)]
@@ -180,6 +181,17 @@ class Hardware(Spec):
     l2: L2
     hbm: Hbm
     launch: Launch
+    link: Link | None = None  # none where host and device share one memory
+    host: Host | None = None
+    ssd: Ssd | None = None
+
+    @model_validator(mode="after")
+    def _below(self) -> Hardware:
+        if (self.link is None) != (self.host is None):
+            raise ValueError("link and host are given together; add the missing table, such as host.kind")
+        if self.ssd is not None and self.host is None:
+            raise ValueError("an ssd is reached through the host; add the tables host and link, or remove ssd")
+        return self
 
     @model_validator(mode="after")
     def _l1_geometry(self) -> Hardware:

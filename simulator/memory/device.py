@@ -19,6 +19,7 @@ from simulator.core.state import (
     State,
     new_state,
 )
+from simulator.core.transfer import post_transfer
 from simulator.errors import DeadlockError, TraceError
 from simulator.hardware import Hardware
 from simulator.memory.occupancy import ctas_per_sm
@@ -100,6 +101,10 @@ class Device:
             if reason != STARVED:
                 return now, slot
             self._feed(slot)
+
+    def post_transfer(self, size: int, writing: bool, now: int) -> None:
+        """Let `size` bytes copied to (`writing`) or from device memory take channel time from `now` on (ps)."""
+        post_transfer(self._state, self.parameters, size, writing, now)
 
     def retire(self, slot: int) -> NDArray[np.int64]:
         """Forget a kernel that ended; return its counters."""

@@ -30,5 +30,5 @@ def render(tree: Mapping[str, Any], sources: Mapping[str, str], width: int = 100
 
     table = Table("key", "value", "source", box=None, pad_edge=False, header_style="bold")
     for path, value in leaves(tree):
-        table.add_row(path, str(value), sources.get(path, ""))
+        table.add_row(path, "none" if value is None else str(value), sources.get(path, ""))
     return render_to_text(table, width)

@@ -123,14 +123,26 @@ def _generated_tokens(result: Result) -> float | None:
     return float(summary["tokens_per_s"] * summary["time_s"])
 
 
+def _floors_below(result: Result) -> list[tuple[float | None, str]]:
+    """Return the floors that copies over the link and from the SSD set."""
+    floors = []
+    for key, name in (("link", "link"), ("ssd", "SSD")):
+        tier = at(result, "tiers", key)
+        read = at(tier, "read_bytes") if tier else None
+        floor = ratio(read, at(tier, "peak_bandwidth_bytes_per_s")) if tier else None
+        floors.append((floor, f"copying {values.size(read)} in at the peak of the {name}"))
+    return floors
+
+
 def verdict(result: Result) -> str | None:
-    """Return one sentence that sets the run time against its two floors, or None when neither is known."""
+    """Return one sentence that sets the run time against the highest of its floors, or None when none is known."""
     summary = result["summary"]
     memory = ratio(summary["dram_bytes"], at(result, "tiers", "hbm", "peak_bandwidth_bytes_per_s"))
     compute = ratio(summary["flops"], summary["peak_flops_per_s"])
     floors = [
         (memory, f"moving {values.size(summary['dram_bytes'])} at the {memory_name(result)} peak"),
         (compute, f"computing {values.quantity(summary['flops'], 'flop')} at the compute peak"),
+        *_floors_below(result),
     ]
     known = [(floor, words) for floor, words in floors if floor is not None]
     if not known or not summary["time_s"]:

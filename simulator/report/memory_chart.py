@@ -162,6 +162,9 @@ def _host(result: Result) -> Tier:
     rows = (
         ("Bandwidth", values.rate(at(tier, "bandwidth_bytes_per_s"))),
         ("Peak", values.rate(at(tier, "peak_bandwidth_bytes_per_s"))),
+        ("Link", f"{values.percent(at(result, 'tiers', 'link', 'utilization'))} of peak"),
+        ("Kernels waited", values.time(at(result, "tiers", "link", "exposed_s"))),
+        ("From SSD", values.size(at(result, "tiers", "ssd", "read_bytes"))),
     )
     return Tier("Host DRAM", values.size(at(tier, "size_bytes")), rows, *_utilization(tier))
 
@@ -178,15 +181,15 @@ def _sectors(count: float | None) -> str:
 def _flows(result: Result) -> Iterator[tuple[Flow, Flow]]:
     """Yield, from the SMs outwards, the flow towards the SMs and the flow away from them over each link."""
     time_s = result["summary"]["time_s"]
-    for name, towards, away in (("l2", "loads", "stores"), ("hbm", "reads", "writes"), ("dram", "in", "out")):
+    for name, towards, away in (("l2", "loads", "stores"), ("hbm", "reads", "writes"), ("link", "in", "out")):
         tier = at(result, "tiers", name)
-        if tier is None or (name == "dram" and values.is_unused(tier)):
+        if tier is None or (name == "link" and values.is_unused(tier)):
             yield Flow(), Flow()
         else:
             peak = tier["peak_bandwidth_bytes_per_s"]
             yield (
                 _flow(towards, tier["read_bytes"], time_s, peak),
-                _flow(away, tier["write_bytes"], time_s, peak),
+                _flow(away, tier["write_bytes"], time_s, tier.get("write_peak_bandwidth_bytes_per_s", peak)),
             )
 
 

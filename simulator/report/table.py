@@ -108,10 +108,14 @@ def _tiers(result: Result, width: int) -> Table:
         Column("in flight", detail=1),
     )
     names = {"sram": "SMs (L1)", "l2": "L2", "hbm": headline.memory_name(result), "dram": "host DRAM"}
+    if not values.is_unused(at(result, "tiers", "link")):
+        names = {**names, "link": "link to host"}
+    if not values.is_unused(at(result, "tiers", "ssd")):
+        names = {**names, "ssd": "SSD"}
     time_s = at(result, "summary", "time_s")
     rows = [_tier(name, at(result, "tiers", key), time_s) for key, name in names.items()]
     if values.is_unused(at(result, "tiers", "dram")):
-        rows[-1][1] = "not used"
+        rows[list(names).index("dram")][1] = "not used"
     return _table(columns, rows, width)
 
 
@@ -125,15 +129,25 @@ def _tier(name: str, tier: Mapping[str, Any] | None, time_s: float | None) -> li
         values.size(tier["write_bytes"]),
         _hit_rate(tier),
         values.rate(bandwidth),
-        values.percent(ratio(bandwidth, tier["peak_bandwidth_bytes_per_s"])),
+        values.percent(_share_of_peak(tier, bandwidth)),
         values.percent(tier["utilization"]),
         values.size(tier.get("mean_outstanding_bytes")),
     ]
 
 
+def _share_of_peak(tier: Mapping[str, Any], bandwidth: float | None) -> float | None:
+    """Return the share of the peak; where reads and writes have a peak each, that of the busier direction."""
+    if "write_peak_bandwidth_bytes_per_s" in tier:
+        share: float | None = tier["utilization"]
+        return share
+    return ratio(bandwidth, tier["peak_bandwidth_bytes_per_s"])
+
+
 def _hit_rate(tier: Mapping[str, Any]) -> str:
     if "hit_rate" in tier:
         return values.percent(tier["hit_rate"])
+    if "row_hits" not in tier:
+        return values.DASH
     rows = total((tier["row_hits"], tier["row_misses"], tier["row_conflicts"]))
     share = ratio(tier["row_hits"], rows)
     return values.DASH if share is None else f"rows {values.percent(share)}"
@@ -152,7 +166,7 @@ def _operators(result: Result, width: int) -> Table:
     )
     budget = groups.time_budget(result)
     rows = [_operator(group, budget) for group in groups.by_operator(result)]
-    return _table(columns, rows + _gap(budget), width)
+    return _table(columns, rows + _gap(budget, at(result, "tiers", "link", "exposed_s") or 0.0), width)
 
 
 def _operator(group: KernelGroup, budget: TimeBudget) -> list[str]:
@@ -169,11 +183,15 @@ def _operator(group: KernelGroup, budget: TimeBudget) -> list[str]:
     ]
 
 
-def _gap(budget: TimeBudget) -> list[list[str]]:
-    share = budget.share(budget.gap_s)
-    if share is None or share < 0.0005:
-        return []
-    return [["between kernels", values.time(budget.gap_s), values.percent(share), bar(share), "", "", "", ""]]
+def _gap(budget: TimeBudget, exposed_s: float) -> list[list[str]]:
+    """Return rows for the time in which no kernel ran, the waiting for copies apart."""
+    parts = {"waiting for copies": exposed_s, "between kernels": budget.gap_s - exposed_s}
+    shares = {label: (time_s, budget.share(time_s)) for label, time_s in parts.items()}
+    return [
+        [label, values.time(time_s), values.percent(share), bar(share), "", "", "", ""]
+        for label, (time_s, share) in shares.items()
+        if share is not None and share >= 0.0005
+    ]
 
 
 def _kernels(result: Result, width: int) -> Table:

@@ -19,6 +19,7 @@ KERNEL_COLUMNS = (
     "start_s",
     "time_s",
     "launch_s",
+    "waited_s",
     "ctas",
     "flops",
     "read_bytes",

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import TraceError
-from simulator.hardware import ResolvedHardware
-from simulator.run.generate import Trace, generate
+from simulator import config
+from simulator.errors import ConfigError, TraceError
+from simulator.hardware import Hardware, ResolvedHardware
+from simulator.models import Architecture
+from simulator.run.generate import Streaming, Trace, generate, streaming_of
 from simulator.run.request import RunRequest
 from simulator.run.result import Json, result
 from simulator.run.simulate import Progress, simulate
 from simulator.trace import parquet
 from simulator.trace.record import TraceHeader
+from simulator.workload import Workload, check_capacity
 from simulator.workload.protocol import Protocol
 
 
@@ -61,9 +64,22 @@ def prepare_replay(path: Path, device: ResolvedHardware, exact: bool) -> Prepare
         return (kernel for kernel in stream if only is None or kernel.header.step in only)
 
     layers = header.model.get("layers", 1)
-    return Prepared(
-        Trace(header, steps, kernels), device, protocol, layers if isinstance(layers, int) else 1, seed, exact
-    )
+    trace = Trace(header, steps, kernels, _streaming_of(path, header, device.spec))
+    return Prepared(trace, device, protocol, layers if isinstance(layers, int) else 1, seed, exact)
+
+
+def _streaming_of(path: Path, header: TraceHeader, device: Hardware) -> Streaming | None:
+    """Return what a trace's workload copies between tiers, checked against the device it is replayed on."""
+    if not header.workload.get("placement"):
+        return None
+    described = {key: value for key, value in header.workload.items() if key not in ("protocol", "seed", "steps")}
+    try:
+        workload = config.build(Workload, described, f"{path}: metadata key workload")
+        architecture = config.build(Architecture, header.model, f"{path}: metadata key model")
+    except ConfigError as error:
+        raise TraceError(f"{error}; a trace with a placement has to describe both as tierscope writes them") from error
+    check_capacity(architecture, workload, device)
+    return streaming_of(architecture, workload)
 
 
 def execute(prepared: Prepared, progress: Progress | None = None) -> Json:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from simulator.errors import CapacityError
 from simulator.hardware import Hardware
 from simulator.lowering import Lowering
 from simulator.models import Architecture
 from simulator.trace.record import TracedKernel, TraceHeader
-from simulator.units import format_bytes
-from simulator.workload import Workload, build, footprint, tensors
+from simulator.workload import Placement, Tier, Unit, Workload, build, check_capacity, tensors, units
 from simulator.workload.operators import AttentionShape
+from simulator.workload.placement import resolve
 from simulator.workload.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """What a run copies because tensors rest below device memory; `units(only)` are the copies of the passes in `only`
+    (all when None), with the number of the pass."""
+
+    placement: Placement
+    units: Callable[[frozenset[int] | None], list[tuple[int, Unit]]]
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Trace:
     header: TraceHeader
     steps: int
     kernels: Callable[[frozenset[int] | None], Iterator[TracedKernel]]
+    streaming: Streaming | None = None
 
 
 def generate(
@@ -33,9 +42,10 @@ def generate(
 ) -> Trace:
     """Return the trace of a workload on a device.
 
-    Raises CapacityError when weights, KV cache and activations exceed the device memory.
+    Raises ConfigError when a placement names layers or tiers that are not there, CapacityError when tensors exceed
+    the memory they are placed in.
     """
-    _check_capacity(architecture, workload, hardware)
+    check_capacity(architecture, workload, hardware)
     passes = list(workload.passes())
     first = build(architecture, workload, *passes[0])
     attention = next(op.shape for op in first.operators if isinstance(op.shape, AttentionShape))
@@ -61,15 +71,22 @@ def generate(
         },
         tensors=lowering.ranges,
     )
-    return Trace(header, len(passes), kernels)
+    return Trace(header, len(passes), kernels, streaming_of(architecture, workload))
 
 
-def _check_capacity(architecture: Architecture, workload: Workload, hardware: Hardware) -> None:
-    needed = footprint(architecture, workload)
-    if needed.total_bytes > hardware.hbm.size_bytes:
-        raise CapacityError(
-            f"{architecture.name}: weights {format_bytes(needed.weight_bytes)} + KV cache "
-            f"{format_bytes(needed.kv_bytes)} + activations {format_bytes(needed.activation_bytes)} = "
-            f"{format_bytes(needed.total_bytes)} exceed the {format_bytes(hardware.hbm.size_bytes)} of "
-            f"{hardware.name}; lower the batch or the context, or --set hbm.size"
-        )
+def streaming_of(architecture: Architecture, workload: Workload) -> Streaming | None:
+    """Return what a workload copies between tiers, None when everything rests in device memory."""
+    placement = workload.placement
+    if placement is None or resolve(placement, architecture.layers, architecture.name).tiers == {Tier.HBM}:
+        return None
+    passes = list(enumerate(workload.passes()))
+
+    def copies(only: frozenset[int] | None = None) -> list[tuple[int, Unit]]:
+        return [
+            (step, unit)
+            for step, (query_len, kv_len) in passes
+            if only is None or step in only
+            for unit in units(architecture, workload, query_len, kv_len)
+        ]
+
+    return Streaming(placement, copies)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,10 +29,19 @@ def utilizations(counters: NDArray[np.int64], time_ps: int, hardware: Hardware) 
     }
 
 
-def limiter(counters: NDArray[np.int64], time_ps: int, launch_ps: int, hardware: Hardware) -> str:
-    """Return what bounds the time: the busiest server, the launch, or too few requests in flight."""
+def limiter(
+    counters: NDArray[np.int64],
+    time_ps: int,
+    launch_ps: int,
+    hardware: Hardware,
+    below: Mapping[str, float] | None = None,
+) -> str:
+    """Return what bounds the time: the busiest server, the launch, or too few requests in flight.
+
+    `below` adds the utilizations of what lies below device memory.
+    """
     if launch_ps > time_ps:
         return "launch"
-    busy = utilizations(counters, time_ps, hardware)
+    busy = utilizations(counters, time_ps, hardware) | dict(below or {})
     busiest = max(busy, key=lambda name: busy[name])
     return busiest if busy[busiest] >= BOUND else "concurrency"

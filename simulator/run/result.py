@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 import simulator
 from simulator.core import counter
 from simulator.hardware import Dtype, Hardware
+from simulator.memory.copies import Path
+from simulator.run import below
 from simulator.run.generate import Trace
 from simulator.run.limits import limiter, utilizations
 from simulator.run.provenance import commit
-from simulator.run.simulate import KernelOutcome, Outcome
+from simulator.run.simulate import CopyTotals, KernelOutcome, Outcome
 from simulator.units import PS_PER_S
 
 SCHEMA = "tierscope.result/1"
@@ -37,7 +39,7 @@ def result(trace: Trace, outcome: Outcome, hardware: Hardware, config: Mapping[s
         "provenance": _provenance(outcome, config, seed),
         "config": dict(config),
         "summary": _summary(trace, outcome, hardware, total, time_ps),
-        "tiers": _tiers(hardware, total, time_ps),
+        "tiers": _tiers(hardware, total, time_ps, outcome.copies),
         "kernels": [_kernel(kernel, hardware) for kernel in outcome.kernels],
     }
 
@@ -67,7 +69,7 @@ def _summary(trace: Trace, outcome: Outcome, hardware: Hardware, total: NDArray[
     if phase == "generate":
         tokens = batch * len(outcome.step_ps)
     flops = _flops(outcome)
-    dram_bytes = int(total[counter.DRAM_READ_BYTES] + total[counter.DRAM_WRITE_BYTES])
+    dram_bytes = sum(_device_memory_bytes(total, outcome.copies))
     dtype = Dtype(workload.get("activation_dtype", "bf16"))
     launch_ps = sum(kernel.launch_ps for kernel in outcome.kernels)
     return {
@@ -79,7 +81,7 @@ def _summary(trace: Trace, outcome: Outcome, hardware: Hardware, total: NDArray[
         "dram_bytes": dram_bytes,
         "arithmetic_intensity": flops / dram_bytes if dram_bytes else None,
         "energy_j": None,
-        "limiter": limiter(total, time_ps, launch_ps, hardware),
+        "limiter": limiter(total, time_ps, launch_ps, hardware, below.utilizations(hardware, outcome.copies, time_ps)),
         "peak_flops_per_s": hardware.tensor_flops_per_s(dtype),
     }
 
@@ -94,14 +96,25 @@ def _flops(outcome: Outcome) -> int:
     return known[0] + int(every.sum())
 
 
-def _tiers(hardware: Hardware, total: NDArray[np.int64], time_ps: int) -> Json:
+def _device_memory_bytes(total: NDArray[np.int64], copies: CopyTotals | None) -> tuple[int, int]:
+    """Return the bytes read from and written to device memory, by kernels and by copies."""
+    read, written = int(total[counter.DRAM_READ_BYTES]), int(total[counter.DRAM_WRITE_BYTES])
+    if copies is not None:
+        moved = copies.moved_bytes.sum(axis=0)
+        inward = int(sum(moved[path] for path in Path if path.to_device))
+        read, written = read + int(moved.sum()) - inward, written + inward
+    return read, written
+
+
+def _tiers(hardware: Hardware, total: NDArray[np.int64], time_ps: int, copies: CopyTotals | None) -> Json:
     value = {name: int(total[index]) for name, index in counter.SINGLE.items()}
     busy = utilizations(total, time_ps, hardware)
     seconds = time_ps / PS_PER_S
     hits = value["READ_SECTOR_HITS"] + value["WRITE_SECTOR_HITS"]
     misses = value["READ_SECTOR_MISSES"] + value["WRITE_SECTOR_MISSES"]
     outstanding = value["OUTSTANDING"] * 1024 / time_ps if time_ps else None
-    moved = value["DRAM_READ_BYTES"] + value["DRAM_WRITE_BYTES"]
+    read_bytes, write_bytes = _device_memory_bytes(total, copies)
+    moved = read_bytes + write_bytes
     hbm = hardware.hbm
     tiers: Json = {
         "sram": {
@@ -128,8 +141,8 @@ def _tiers(hardware: Hardware, total: NDArray[np.int64], time_ps: int) -> Json:
             "size_bytes": hardware.l2.size_bytes,
         },
         "hbm": {
-            "read_bytes": value["DRAM_READ_BYTES"],
-            "write_bytes": value["DRAM_WRITE_BYTES"],
+            "read_bytes": read_bytes,
+            "write_bytes": write_bytes,
             "row_hits": value["ROW_HITS"],
             "row_misses": value["ROW_MISSES"],
             "row_conflicts": value["ROW_CONFLICTS"],
@@ -140,8 +153,9 @@ def _tiers(hardware: Hardware, total: NDArray[np.int64], time_ps: int) -> Json:
             "size_bytes": hbm.size_bytes,
         },
     }
-    tiers["dram"] = dict.fromkeys(tiers["hbm"])
-    return tiers
+    lower = below.tiers(hardware, copies, time_ps)
+    lower["dram"] = dict.fromkeys(tiers["hbm"]) | lower["dram"]
+    return tiers | lower
 
 
 def _kernel(kernel: KernelOutcome, hardware: Hardware) -> Json:
@@ -156,6 +170,7 @@ def _kernel(kernel: KernelOutcome, hardware: Hardware) -> Json:
         "start_s": None if kernel.start_ps is None else kernel.start_ps / PS_PER_S,
         "time_s": kernel.time_ps / PS_PER_S,
         "launch_s": kernel.launch_ps / PS_PER_S,
+        "waited_s": kernel.waited_ps / PS_PER_S,
         "ctas": header.requesters,
         "flops": header.flops,
         "read_bytes": header.read_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from simulator.core import counter
 from simulator.hardware import Hardware
 from simulator.memory import Device
+from simulator.memory.copies import Path
 from simulator.run.generate import Trace
 from simulator.run.sampling import LayerSampler, sampled_steps
-from simulator.system import KernelRun, run_stream
+from simulator.system import CopyRun, KernelRun, Streamed, run_stream
 from simulator.trace.record import KernelHeader
 from simulator.workload.protocol import CacheState, Protocol
 
@@ -33,6 +34,16 @@ class KernelOutcome:
     time_ps: int
     launch_ps: int
     counters: NDArray[np.int64]
+    waited_ps: int = 0  # for copies, before the launch
+
+
+@dataclass(frozen=True)
+class CopyTotals:
+    """What was copied between tiers, per step, interpolated steps included."""
+
+    moved_bytes: NDArray[np.int64]  # (steps, len(Path))
+    exposed_ps: NDArray[np.int64]  # (steps): how long nothing could run because of copies
+    runs: tuple[CopyRun, ...] = ()  # of the replayed steps
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class Outcome:
     step_ps: NDArray[np.int64]
     step_counters: NDArray[np.int64]  # (steps, counter.COUNT)
     replayed_steps: int
+    copies: CopyTotals | None = None  # None where everything rests in device memory
 
     @property
     def exact(self) -> bool:
@@ -58,25 +70,64 @@ def simulate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Return what replaying a trace comes to, under the rules of `simulator.run.sampling` unless `exact`."""
+    """Return what replaying a trace comes to, under the rules of `simulator.run.sampling` unless `exact`.
+
+    Where tensors are copied in, every layer of a replayed step is replayed: how long one waits for its copies depends
+    on those before it.
+    """
     device = Device(hardware, seed)
     steps = frozenset(range(trace.steps)) if exact else sampled_steps(trace.steps)
     clock = 0
     if _warm_up(trace, hardware, protocol):
-        clock = run_stream(device, trace.kernels(None), protocol.launch)[-1].end_ps
+        warming = _streamed(trace, None)
+        runs = run_stream(device, trace.kernels(None), protocol.launch, streamed=warming)
+        clock = max(runs[-1].end_ps, warming.end_ps if warming else 0)
+    every_layer = exact or trace.streaming is not None
     sampler = LayerSampler()
 
     def observe(run: KernelRun) -> None:
-        if not exact:
+        if not every_layer:
             sampler.observe(run)
         if progress:
             progress(run.header)
 
     kernels = trace.kernels(steps)
-    runs = run_stream(device, kernels if exact else sampler.filter(kernels), protocol.launch, clock, observe)
+    streamed = _streamed(trace, steps)
+    chosen = kernels if every_layer else sampler.filter(kernels)
+    runs = run_stream(device, chosen, protocol.launch, clock, observe, streamed)
     outcomes = [_outcome(run.header, run, run.start_ps - clock) for run in runs]
     outcomes += [_outcome(header, twin, None) for header, twin in sampler.skipped]
-    return _total(outcomes, trace.steps, sorted(steps))
+    drained_ps = streamed.end_ps - clock if streamed else 0
+    outcome = _total(outcomes, trace.steps, sorted(steps), drained_ps)
+    return (
+        replace(outcome, copies=_copies(streamed, outcomes, sorted(steps), trace.steps, clock)) if streamed else outcome
+    )
+
+
+def _streamed(trace: Trace, steps: frozenset[int] | None) -> Streamed | None:
+    streaming = trace.streaming
+    return Streamed(streaming.units(steps), streaming.placement) if streaming else None
+
+
+def _copies(
+    streamed: Streamed, kernels: list[KernelOutcome], replayed: list[int], steps: int, clock: int
+) -> CopyTotals:
+    """Return what was copied per step; the wait for the last copies out belongs to the last step."""
+    moved = np.zeros((steps, len(Path)), np.int64)
+    exposed = np.zeros((steps, 1), np.int64)
+    for run in streamed.runs:
+        moved[run.step, run.path] += run.bytes
+    for step, waited_ps in streamed.waited_ps.items():
+        exposed[step] = waited_ps
+    last_end = max((k.start_ps + k.time_ps for k in kernels if k.start_ps is not None), default=0)
+    exposed[replayed[-1]] += max(0, streamed.end_ps - clock - last_end)
+    _interpolate(moved, replayed)
+    _interpolate(exposed, replayed)
+    runs = (
+        replace(r, ready_ps=r.ready_ps - clock, start_ps=r.start_ps - clock, end_ps=r.end_ps - clock)
+        for r in streamed.runs
+    )
+    return CopyTotals(moved, exposed[:, 0], tuple(runs))
 
 
 def _warm_up(trace: Trace, hardware: Hardware, protocol: Protocol) -> bool:
@@ -87,29 +138,41 @@ def _warm_up(trace: Trace, hardware: Hardware, protocol: Protocol) -> bool:
 
 
 def _outcome(header: KernelHeader, run: KernelRun, start_ps: int | None) -> KernelOutcome:
-    return KernelOutcome(header, start_ps, run.end_ps - run.start_ps, run.start_ps - run.ready_ps, run.counters)
+    launch_ps = run.start_ps - run.ready_ps
+    return KernelOutcome(header, start_ps, run.end_ps - run.start_ps, launch_ps, run.counters, run.waited_ps)
 
 
-def _total(kernels: list[KernelOutcome], steps: int, replayed: list[int]) -> Outcome:
-    """Return the outcome with per-step totals; steps between replayed ones are interpolated linearly."""
-    time = np.zeros(steps, np.int64)
+def _total(kernels: list[KernelOutcome], steps: int, replayed: list[int], drained_ps: int) -> Outcome:
+    """Return the outcome with per-step totals; steps between replayed ones are interpolated linearly.
+
+    The last step lasts until its copies out are done, at `drained_ps`.
+    """
+    time = np.zeros((steps, 1), np.int64)
     counters = np.zeros((steps, counter.COUNT), np.int64)
     ordered: list[KernelOutcome] = []
     for step in replayed:
         members = _in_order([k for k in kernels if k.header.step == step])
         ordered += members
-        starts = [k.start_ps - k.launch_ps for k in members if k.start_ps is not None]
+        starts = [k.start_ps - k.launch_ps - k.waited_ps for k in members if k.start_ps is not None]
         ends = [k.start_ps + k.time_ps for k in members if k.start_ps is not None]
+        if step == replayed[-1] and drained_ps:
+            ends.append(drained_ps)
         skipped = sum(k.time_ps + k.launch_ps for k in members if k.start_ps is None)
         time[step] = max(ends, default=0) - min(starts, default=0) + skipped
         counters[step] = counter.combine(k.counters for k in members)
-    if len(replayed) < steps:
-        every = np.arange(1, steps)
-        known = [step for step in replayed if step > 0]
-        time[1:] = np.interp(every, known, time[known]).round()
-        for column in range(counter.COUNT):
-            counters[1:, column] = np.interp(every, known, counters[known, column]).round()
-    return Outcome(tuple(ordered), time, counters, len(replayed))
+    _interpolate(time, replayed)
+    _interpolate(counters, replayed)
+    return Outcome(tuple(ordered), time[:, 0], counters, len(replayed))
+
+
+def _interpolate(values: NDArray[np.int64], replayed: list[int]) -> None:
+    """Fill in the rows of the decode steps that were not replayed, linearly between those that were."""
+    if len(replayed) == len(values):
+        return
+    every = np.arange(1, len(values))
+    known = [step for step in replayed if step > 0]
+    for column in range(values.shape[1]):
+        values[1:, column] = np.interp(every, known, values[known, column]).round()
 
 
 def _in_order(kernels: list[KernelOutcome]) -> list[KernelOutcome]:

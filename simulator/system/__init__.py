@@ -1,5 +1,6 @@
-"""Kernels and transfers in time: the SimPy side of the model."""
+"""Kernels and copies in time: the SimPy side of the model."""
 
-from simulator.system.stream import KernelRun, run_stream
+from simulator.system.copy_engine import CopyRun
+from simulator.system.stream import KernelRun, Streamed, run_stream
 
-__all__ = ["KernelRun", "run_stream"]
+__all__ = ["CopyRun", "KernelRun", "Streamed", "run_stream"]

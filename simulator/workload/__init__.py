@@ -10,6 +10,8 @@ from simulator.workload.operators import (
     TensorClass,
     TensorRef,
 )
+from simulator.workload.placement import Placement, Tier
+from simulator.workload.residency import Movement, Unit, check_capacity, units
 from simulator.workload.spec import Phase, Workload
 from simulator.workload.transformer import Footprint, OperatorGraph, build, footprint, tensors
 
@@ -18,15 +20,21 @@ __all__ = [
     "ElementwiseShape",
     "Footprint",
     "GemmShape",
+    "Movement",
     "Operator",
     "OperatorGraph",
     "OperatorKind",
     "Phase",
+    "Placement",
     "Tensor",
     "TensorClass",
     "TensorRef",
+    "Tier",
+    "Unit",
     "Workload",
     "build",
+    "check_capacity",
     "footprint",
     "tensors",
+    "units",
 ]

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from simulator.config import Spec
 from simulator.hardware.spec import Dtype
+from simulator.workload.placement import Placement
 
 Count = Annotated[int, Field(gt=0, strict=True)]
 
@@ -47,6 +48,7 @@ class Workload(Spec):
     activation_dtype: Dtype = Dtype.BF16  # of the inputs of the linear layers
     kv_dtype: Dtype = Dtype.BF16
     page_tokens: Count | None = None  # tokens per page of the KV cache; None: contiguous
+    placement: Placement | None = None  # None: everything rests in device memory
 
     @model_validator(mode="after")
     def _lengths(self) -> Workload:

@@ -137,6 +137,99 @@ MISTAKES = [
     Mistake("set a cache beyond memory", (*SMALL, "--set", "l2.size=1000 TiB"), ("l2.size",)),
     # memory
     Mistake("does not fit", (*SMALL, "--batch", "100000"), ("weights 237 MiB", "KV cache", "80 GiB", "--set hbm.size")),
+    # placement
+    Mistake(
+        "place without tier", (*SMALL, "--placement", "weights"), ("--placement", "'weights'", "dram:layers[16:32]")
+    ),
+    Mistake("place an unknown class", (*SMALL, "--placement", "wieghts=dram"), ("workload.placement", "'weights'")),
+    Mistake("place in an unknown tier", (*SMALL, "--placement", "kv=tape"), ("workload.placement.kv", "tape", "dram")),
+    Mistake(
+        "place odd layers", (*SMALL, "--placement", "kv=dram:layers[a]"), ("workload.placement.kv", "layers[16:32]")
+    ),
+    Mistake("place no layer", (*SMALL, "--placement", "kv=dram:layers[5:5]"), ("workload.placement.kv", "no layer")),
+    Mistake(
+        "place layers beyond the model",
+        (*SMALL, "--placement", "weights=dram:layers[6:13]"),
+        ("workload.placement.weights", "12 layers", "[0:12]"),
+    ),
+    Mistake(
+        "place twice",
+        (*SMALL, "--placement", "weights=dram:layers[0:6]", "--placement", "weights=ssd:layers[5:8]"),
+        ("workload.placement.weights", "layer 5", "dram", "ssd"),
+    ),
+    Mistake(
+        "place in circles",
+        (*SMALL, "--placement", "kv=dram", "--placement", "kv=hbm"),
+        ("workload.placement.kv", "twice", "dram", "hbm"),
+    ),
+    Mistake(
+        "place where there is no tier",
+        (*SMALL, "--hardware", "jetson-orin-agx", "--placement", "weights=dram"),
+        ("workload.placement", "Jetson", "no dram tier", "host.kind"),
+    ),
+    Mistake(
+        "place more than the host holds",
+        (*SMALL, "--placement", "weights=dram", "--set", "host.size=1 MiB"),
+        ("workload.placement", "exceed its 1 MiB", "host.size"),
+    ),
+    Mistake(
+        "place more than the drive holds",
+        (*SMALL, "--placement", "weights=ssd", "--set", "ssd.size=1 MiB"),
+        ("workload.placement", "exceed its 1 MiB", "ssd.size"),
+    ),
+    Mistake(
+        "no room for the staging area",
+        (*SMALL, "--placement", "weights=dram", "--set", "hbm.size=96 MiB"),
+        ("gpt2", "staging of placed layers", "96 MiB", "hbm.size"),
+    ),
+    Mistake(
+        "does not fit without a placement",
+        (*SMALL, "--set", "hbm.size=220 MiB"),
+        ("gpt2", "220 MiB", "--placement weights=dram:layers["),
+    ),
+    Mistake(
+        "prefetch fewer than none",
+        (*SMALL, "--placement", "kv=dram", "--prefetch-layers", "-1"),
+        ("workload.placement.prefetch_layers", "-1"),
+    ),
+    Mistake(
+        "longer than the clock of the core",
+        (
+            *BASE,
+            "--phase",
+            "generate",
+            "--prompt",
+            "8",
+            "--tokens",
+            "8",
+            "--placement",
+            "weights=ssd",
+            "--set",
+            "ssd.read_bandwidth=1 MB/s",
+        ),
+        ("560 s", "tokens"),
+    ),
+    Mistake("unknown host memory", (*SMALL, "--host-memory", "rubber"), ("rubber", "pinned")),
+    Mistake(
+        "set an unknown link", (*SMALL, "--set", "link.kind=pcie33"), ("link.kind", "pcie33", "did you mean 'pcie3'")
+    ),
+    Mistake(
+        "set an ssd without host",
+        ("run", *SMALL[1:], "--hardware", "jetson-orin-agx", "--set", "ssd.kind=nvme-gen4"),
+        ("jetson-orin-agx", "host and link"),
+    ),
+    Mistake(
+        "run file places nothing",
+        ("run", "run.toml"),
+        ("run.toml", "workload.placement.weights", "dram:layers[16:32]"),
+        {"run.toml": RUN_HEAD + RUN + "[workload.placement]\nweights = 3\n"},
+    ),
+    Mistake(
+        "run file has no placement table",
+        ("run", "run.toml", "--placement", "kv=dram"),
+        ("workload.placement", "[workload.placement]"),
+        {"run.toml": RUN_HEAD + RUN + "placement = 3\n"},
+    ),
     # config.json
     Mistake("model file missing", on_file("no/config.json"), ("no/config.json", "no such file")),
     Mistake("model folder empty", on_file("."), ("config.json",)),

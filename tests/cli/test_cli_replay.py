@@ -18,6 +18,21 @@ WORKLOADS = {
     "decode": (*LLAMA, "--phase", "decode", "--context", "256", "--batch", "2"),
     "prefill": (*GPT2, "--phase", "prefill", "--prompt", "96", "--seed", "5"),
     "generate": (*GPT2, "--phase", "generate", "--prompt", "32", "--tokens", "11"),
+    "placed": (
+        *GPT2,
+        "--phase",
+        "generate",
+        "--prompt",
+        "32",
+        "--tokens",
+        "11",
+        "--placement",
+        "weights=dram:layers[9:]",
+        "--placement",
+        "kv=ssd",
+        "--prefetch-layers",
+        "2",
+    ),
     "stream": (*GPT2, "--phase", "decode", "--context", "64", "--launch", "stream", "--cache", "cold"),
 }
 GATHER_BYTES = 4 * 3 * 32
@@ -44,6 +59,13 @@ def test_replaying_the_trace_is_running_the_model(tierscope: Command, tmp_path: 
         for result in (ran, replayed):
             del result["provenance"]["created"]
         assert replayed["provenance"] == ran["provenance"]
+
+
+def test_a_placed_trace_needs_the_tier_where_it_is_replayed(tierscope: Command) -> None:
+    tierscope("trace", "generate", *WORKLOADS["placed"], "--output", "run.parquet")
+    refused = tierscope("replay", "run.parquet", "--hardware", "jetson-orin-agx")
+    assert (refused.code, refused.out) == (2, "")
+    assert "no dram tier" in refused.err and len(refused.err.splitlines()) == 1
 
 
 def test_a_trace_replays_on_another_device(tierscope: Command, tmp_path: Path) -> None:

@@ -108,6 +108,53 @@ def test_keys_that_do_not_apply_are_null_not_missing(results: dict[str, Json]) -
     assert [kernel["layer"] for kernel in outside] == [None]
 
 
+PLACED = (*SMALL, "--placement", "weights=dram:layers[3:6]", "--placement", "kv=ssd:layers[0:2]")
+
+
+def test_placed_tensors_show_in_the_tiers(tierscope: Command, results: dict[str, Json]) -> None:
+    result = tierscope(*PLACED, "--format", "json").json
+    tiers, plain = result["tiers"], results["decode"]["tiers"]
+    assert {name: set(tier) for name, tier in tiers.items()} == {name: set(tier) for name, tier in plain.items()}
+    layer = 2 * (12 * 768 * 768 + 13 * 768)  # weights and biases of a layer and its norms
+    token = 2 * 2 * 768
+    assert tiers["ssd"]["read_bytes"] == 2 * 63 * token
+    assert tiers["ssd"]["write_bytes"] == tiers["link"]["write_bytes"] == 2 * token
+    assert tiers["link"]["read_bytes"] == 3 * layer + tiers["ssd"]["read_bytes"]
+    assert tiers["dram"]["read_bytes"] == tiers["link"]["read_bytes"] + tiers["ssd"]["write_bytes"]
+    written = sum(kernel["dram_write_bytes"] for kernel in result["kernels"])
+    assert tiers["hbm"]["write_bytes"] == written + tiers["link"]["read_bytes"]
+    waited = sum(kernel["waited_s"] for kernel in result["kernels"])
+    assert 0 < waited <= tiers["link"]["exposed_s"] < result["summary"]["time_s"]
+    assert result["summary"]["limiter"] == "link bandwidth"
+    assert result["config"]["workload"]["placement"]["weights"] == ["dram:layers[3:6]"]
+    assert result["provenance"]["exact"] is True
+
+
+def test_the_table_shows_the_tiers_below(tierscope: Command) -> None:
+    table = tierscope(*PLACED).out
+    for word in ("link to host", "SSD", "waiting for copies"):
+        assert word in table
+    assert max(map(len, table.splitlines())) <= 100
+
+
+def test_a_run_file_places_as_options_do_and_options_win(tierscope: Command, tmp_path: Path) -> None:
+    text = 'model = "gpt2"\nhardware = "a100-sxm-80gb"\n[workload]\nphase = "decode"\ncontext = 64\npage_tokens = 16\n'
+    text += '[workload.placement]\nweights = "dram:layers[3:6]"\nkv = ["ssd:layers[0:2]"]\n'
+    (tmp_path / "run.toml").write_text(text)
+    from_file = tierscope("run", "run.toml", "--format", "json").json
+    assert without_time_stamp(from_file) == without_time_stamp(tierscope(*PLACED, "--format", "json").json)
+    changed = tierscope("run", "run.toml", "--placement", "kv=hbm", "--prefetch-layers", "0", "--format", "json").json
+    assert changed["config"]["workload"]["placement"] == {
+        "weights": ["dram:layers[3:6]"],
+        "kv": ["hbm"],
+        "embeddings": [],
+        "activations": [],
+        "prefetch_layers": 0,
+        "host_memory": "pinned",
+    }
+    assert changed["tiers"]["ssd"]["read_bytes"] is None
+
+
 def test_provenance_says_what_made_the_result(results: dict[str, Json]) -> None:
     provenance = results["decode"]["provenance"]
     assert provenance["version"] == simulator.__version__

@@ -18,6 +18,7 @@ DEVICES = [
     "jetson-orin-agx", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-pro-6000", "v100-pcie-16gb",
     "v100-sxm-32gb",
 ]  # fmt: skip
+LINKS = ["cxl2", "cxl3", "nvlink-c2c", "pcie3", "pcie4", "pcie5", "pcie6"]
 STANDARDS = ["gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "lpddr5"]
 WITHOUT_SOURCE = {"name", "vendor", "architecture", "hbm.standard", "l2.replacement"}
 TIMING_KEYS = {
@@ -135,13 +136,15 @@ def _leaves(tree: dict[str, object], path: str = "") -> Iterator[str]:
     for key, node in tree.items():
         if isinstance(node, dict):
             yield from _leaves(node, f"{path}{key}.")
-        else:
+        elif node is not None:
             yield f"{path}{key}"
 
 
 def _files() -> list[Path]:
     root = config.data_dir("configs")
-    return sorted([*(root / "hardware").glob("*.toml"), *(root / "dram").glob("*.toml")])
+    return sorted(
+        path for kind in ("hardware", "dram", "links", "hosts", "ssds") for path in (root / kind).glob("*.toml")
+    )
 
 
 def _fails(name: str, *overrides: str) -> str:
@@ -155,6 +158,7 @@ def _fails(name: str, *overrides: str) -> str:
 def test_the_catalogue_is_what_the_documentation_lists():
     assert config.names("hardware", ".toml") == DEVICES
     assert config.names("dram", ".toml") == STANDARDS
+    assert config.names("links", ".toml") == LINKS
 
 
 @pytest.mark.parametrize("name", DEVICES)
@@ -307,6 +311,14 @@ def test_an_override_reaches_a_preset_key_and_a_nested_one():
         ("l2.ways=7", ["h100-sxm.toml", "l2", "multiple of ways"]),
         ("l2.replacement=plru", ["h100-sxm.toml", "l2.replacement", "lru"]),
         ("launch.graph=-1 us", ["h100-sxm.toml", "launch.graph", "greater than or equal to 0"]),
+        ("link.kind=pcie9", ["h100-sxm.toml", "link.kind", "pcie5"]),
+        ("link.lane=8", ["h100-sxm.toml", "link.lane", "unknown key", "'lanes'"]),
+        ("link.queue_depth=0", ["h100-sxm.toml", "link.queue_depth", "greater than 0"]),
+        ("host.bandwidth=1 GHz", ["h100-sxm.toml", "host.bandwidth", "GB/s"]),
+        ("host.size=-1 GiB", ["h100-sxm.toml", "host.size", "greater than 0"]),
+        ("ssd.latency=-1 us", ["h100-sxm.toml", "ssd.latency", "greater than or equal to 0"]),
+        ("link.encoding_data=131", ["h100-sxm.toml", "link", "must not exceed"]),
+        ("link=none", ["h100-sxm.toml", "link"]),
         ("l2.size.x=1", ["l2.size.x", "is a value, not a table"]),
         ("l2.size", ["l2.size", "key.path=value"]),
     ],
@@ -322,12 +334,52 @@ def test_an_unknown_device_suggests_the_nearest():
     assert "no such file" in _fails("./h100-sxm.toml.missing/x.toml")
 
 
+# Payload rate of one direction, GB/s: below the signalling rate of data sheets, near what nvbandwidth and cudaMemcpy
+# reach (V100 12.35, A10 25.2, A100 26.0, HGX Blackwell 55.6 into the device).
+LINK_GBS = {"pcie3": (12.35, 15.75), "pcie4": (25.2, 31.5), "pcie5": (55.6, 63.0)}
+
+
+@pytest.mark.parametrize("name", LINK_GBS)
+def test_a_link_moves_what_is_measured_and_less_than_it_signals(name):
+    link = load("h100-sxm", [f"link.kind={name}"]).spec.link
+    measured, signalled = LINK_GBS[name]
+    assert link.to_device_bytes_per_s == pytest.approx(measured * 1e9, rel=0.03)
+    assert max(link.to_device_bytes_per_s, link.to_host_bytes_per_s) < signalled * 1e9
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_chunks_in_flight_cover_the_round_trip(name):
+    spec = load("h100-sxm", [f"link.kind={name}"]).spec
+    round_trip_ps = 2 * spec.link.latency_ps + spec.host.latency_ps
+    in_flight = spec.link.chunk_bytes * spec.link.queue_depth
+    assert in_flight > spec.link.to_device_bytes_per_s * round_trip_ps * 1e-12
+
+
+def test_only_a_device_that_shares_its_memory_has_no_host():
+    assert [name for name in DEVICES if load(name).spec.host is None] == ["jetson-orin-agx"]
+    assert all((load(name).spec.link is None) == (load(name).spec.host is None) for name in DEVICES)
+
+
+def test_an_override_chooses_a_preset():
+    device = load("h100-sxm", ["link.kind=pcie3", "link.lanes=8"])
+    assert device.spec.link.lane_rate_bits_per_s == 8 * 10**9
+    assert device.spec.link.lanes == 8
+    assert "3.0" in device.sources["link.lane_rate"]
+    added = load("jetson-orin-agx", ["link.kind=cxl2", "host.kind=server-ddr5"])
+    assert added.spec.host.size_bytes == 2 << 40
+
+
 def test_an_unknown_standard_suggests_the_nearest(tmp_path):
     text = config.find("hardware", "h100-sxm", ".toml").read_text(encoding="utf-8")
     path = tmp_path / "odd.toml"
     path.write_text(text.replace('standard = "hbm3"', 'standard = "hbm33"'), encoding="utf-8")
     message = _fails(str(path))
     assert "odd.toml: hbm.standard" in message and "did you mean 'hbm3'?" in message
+
+
+def test_link_host_and_ssd_come_together():
+    assert "link and host are given together" in _fails("jetson-orin-agx", "link.kind=pcie4")
+    assert "reached through the host" in _fails("jetson-orin-agx", "ssd.kind=nvme-gen4")
 
 
 def test_a_missing_key_and_broken_toml_are_reported(tmp_path):

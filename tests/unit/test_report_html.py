@@ -251,9 +251,12 @@ def test_memory_chart_says_the_numbers_of_the_tiers() -> None:
 def test_memory_chart_shows_the_host_when_it_is_used() -> None:
     result = sample()
     result["tiers"]["dram"] = result["tiers"]["hbm"] | {"read_bytes": 2**30}
+    result["tiers"]["link"] = dict.fromkeys(result["tiers"]["link"], 0.5) | {"read_bytes": 2**30, "exposed_s": 0.25}
     row, _ = memory_chart.charts(result)
     assert row.boxes[3].used
     assert row.arrows[4].labels[1].text == "1 GiB"
+    host = [label.text for label in row.boxes[3].labels]
+    assert host[host.index("Kernels waited") + 1] == "250 ms"
 
 
 def test_memory_chart_stays_inside_its_drawing_and_boxes_do_not_overlap() -> None:

@@ -17,6 +17,14 @@ LAYERS = 32
 HBM_PEAK = 3.352e12
 L2_PEAK = 9.07e12
 PEAK_FLOPS = 1.07e15
+PLAIN = (
+    "read_bytes",
+    "write_bytes",
+    "bandwidth_bytes_per_s",
+    "utilization",
+    "peak_bandwidth_bytes_per_s",
+    "write_peak_bandwidth_bytes_per_s",
+)
 
 # operator, name, time in us, flops, bytes from DRAM, L2 hit rate, limiter, CTAs: one layer of an 8B decode step
 LAYER = (
@@ -43,6 +51,7 @@ def kernel(name: str, operator: str, layer: int | None = None, **changes: Any) -
         "start_s": None,
         "time_s": 1e-5,
         "launch_s": 8.6e-7,
+        "waited_s": 0.0,
         "ctas": 132,
         "flops": 1_000_000,
         "read_bytes": 20_000_000,
@@ -168,6 +177,8 @@ def _tiers(asked: float, written: float, dram: float, time_s: float) -> dict[str
         },
         "hbm": hbm,
         "dram": dict.fromkeys(hbm),
+        "ssd": dict.fromkeys(PLAIN),
+        "link": dict.fromkeys((*PLAIN, "busy_s", "exposed_s")),
     }
 
 

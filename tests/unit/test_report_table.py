@@ -74,6 +74,19 @@ def test_verdict_is_the_larger_floor() -> None:
     assert "The floor is 1 ms, moving 3.12 GiB at the HBM3 peak: 50.0 % of the run time." in lines(result)
     result["summary"]["flops"] *= 1.5
     assert "The floor is 1.50 ms, computing 1.60 Tflop at the compute peak: 75.0 % of the run time." in lines(result)
+    result["tiers"]["link"] |= {"read_bytes": 45e6, "peak_bandwidth_bytes_per_s": 25e9}
+    assert "The floor is 1.80 ms, copying 42.9 MiB in at the peak of the link: 90.0 % of the run time." in lines(result)
+
+
+def test_waiting_for_copies_is_told_from_gaps() -> None:
+    result = sample([kernel("a", "gemm", time_s=1e-3, launch_s=0.0)])
+    result["summary"]["time_s"] = 4e-3
+    result["tiers"]["link"] = dict.fromkeys(result["tiers"]["link"], 0.5) | {"exposed_s": 2e-3}
+    result["tiers"]["ssd"] = dict.fromkeys(result["tiers"]["ssd"], 0.25)
+    rows = {line.split("  ")[0]: line for line in lines(result)}
+    assert "50.0 %" in rows["waiting for copies"]
+    assert "25.0 %" in rows["between kernels"]
+    assert "50.0 %" in rows["link to host"] and "25.0 %" in rows["SSD"]
 
 
 def test_says_whether_kernels_were_extrapolated() -> None:
