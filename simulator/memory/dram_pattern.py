@@ -1,0 +1,60 @@
+"""A device's DRAM alone under a stated pattern of requests, as cycle-level DRAM simulators are run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.core import counter
+from simulator.core.dram_pattern import offer
+from simulator.core.state import new_state
+from simulator.hardware import Hardware
+from simulator.memory.parameters import core_parameters
+from simulator.units import PS_PER_S
+
+
+@dataclass(frozen=True)
+class PatternResult:
+    """What a pattern came to."""
+
+    time_ps: int
+    moved_bytes: int
+    row_hits: int
+    row_misses: int
+    row_conflicts: int
+    mean_read_latency_ps: float
+
+    @property
+    def bandwidth_bytes_per_s(self) -> float:
+        """Bytes read and written over the time of all."""
+        return self.moved_bytes * PS_PER_S / self.time_ps
+
+
+def dram_pattern(
+    hardware: Hardware,
+    address: NDArray[np.int64],
+    request_bytes: int,
+    write: NDArray[np.bool_] | None = None,
+    queue: int = 32,
+) -> PatternResult:
+    """Return how the DRAM of a device serves requests that keep its read queue of `queue` entries full.
+
+    `address` in bytes, in order of request; no request may cross a line.
+    """
+    parameters = core_parameters(hardware)
+    state = new_state(parameters)
+    writes = np.zeros(len(address), np.uint8) if write is None else write.astype(np.uint8)
+    places = np.zeros(queue + 1, np.int64)
+    end, latency = offer(state, parameters, address.astype(np.int64), writes, request_bytes, places)
+    counters = state.counters[0]
+    reads = len(address) - int(writes.sum())
+    return PatternResult(
+        time_ps=int(end),
+        moved_bytes=len(address) * request_bytes,
+        row_hits=int(counters[counter.ROW_HITS]),
+        row_misses=int(counters[counter.ROW_MISSES]),
+        row_conflicts=int(counters[counter.ROW_CONFLICTS]),
+        mean_read_latency_ps=int(latency) / max(1, reads),
+    )
