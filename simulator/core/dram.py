@@ -13,7 +13,7 @@ lanes, which a lane departs from when a part of a group touches it alone, until 
 from __future__ import annotations
 
 from simulator.core import counter
-from simulator.core.compiled import compiled, inlined
+from simulator.core.compiled import compiled, inlined, small_function
 from simulator.core.dram_state import (
     ACTIVATE,
     BANK_WORDS,
@@ -21,23 +21,27 @@ from simulator.core.dram_state import (
     CLOSE_FROM,
     COLUMN_FROM,
     COMMAND,
+    COPY_OF,
     DUE,
     EPOCH,
     EPOCHS,
     FIRST_OF_BANK_GROUPS,
+    GATE_WORDS,
     HEAD,
     LOST,
     MIXED,
+    NEVER,
     OLD_CLOSES,
     OLD_ROW,
     PENDING,
     QUEUE_HEADER,
     REFRESH_WORDS,
     ROW,
-    STAMP,
     TAIL,
+    VERSION,
+    VERSION_WORDS,
     DramParameters,
-    DramState,
+    Int64Array,
 )
 from simulator.core.gates import use_all, use_lane
 from simulator.core.hashing import quotient_of, rotated
@@ -46,11 +50,15 @@ from simulator.core.state import Parameters, State
 WHOLE = -1
 """Lane number of an access to all lines of a group."""
 
-COUNT_BITS = 12
-"""A waiting write is one integer: (row x banks + bank) << 12 + accesses."""
+COUNT_BITS = 10
+"""A waiting write is one integer: row x banks + bank, rows to open whatever is open, accesses."""
 
 
-@inlined
+PLACE = (1 << 40) - 1
+"""Mask of a place in the state: no use but to tell the compiler that it is not negative, which saves a test each."""
+
+
+@small_function
 def locate(p: DramParameters, access: int) -> tuple[int, int]:
     """Return bank and row of an access, given its number within the channel."""
     row = (access >> p.row_bit) & p.row_mask
@@ -58,14 +66,14 @@ def locate(p: DramParameters, access: int) -> tuple[int, int]:
     return (bank ^ (row >> p.hash_first) ^ (row >> p.hash_second)) & (p.banks - 1), row
 
 
-@inlined
+@small_function
 def channel_group_of(p: DramParameters, group: int) -> tuple[int, int]:
     """Return the channel group of a line group, and the number of the group's first access in each channel."""
     quotient = quotient_of(group, p.channel_groups, p.channel_groups_inverse)
     return rotated(group, quotient, p.channel_groups), quotient << (p.chunks_shift + p.chunk_access_shift)
 
 
-@inlined
+@small_function
 def lane_of(p: DramParameters, line: int) -> tuple[int, int]:
     """Return the channel of a line within its channel group, and its first access counted from the group's first."""
     chunk = line >> p.chunk_line_shift
@@ -73,44 +81,79 @@ def lane_of(p: DramParameters, line: int) -> tuple[int, int]:
     return chunk & (p.group_channels - 1), ((chunk >> p.channel_shift) << p.chunk_access_shift) + within
 
 
-@inlined
-def work_time(d: DramState, p: DramParameters, unit: int, now: int) -> int:
+@small_function
+def refresh_unit(p: DramParameters, group: int, bank: int) -> int:
+    """Return the place of the refresh unit of a bank."""
+    unit = group * p.refresh_units + (bank if p.refresh_units > 1 else 0)
+    return (p.refresh_at + unit * REFRESH_WORDS) & PLACE
+
+
+@small_function
+def work_time(d: Int64Array, p: DramParameters, unit: int, now: int) -> int:
     """Carry out the refreshes of a unit that are due; return `now` on the clock that stands still during all-bank
     refresh (ps)."""
-    due = d.refresh[unit + DUE]
-    lost = d.refresh[unit + LOST]
+    if p.refresh_period_ps >= NEVER:
+        return now
+    due = d[unit + DUE]
+    lost = d[unit + LOST]
     if now - lost >= due:
         passed = (now - lost - due) // (p.refresh_period_ps + p.refresh_lost_ps) + 1
         due += passed * p.refresh_period_ps
         lost += passed * p.refresh_lost_ps
-        d.refresh[unit + DUE] = due
-        d.refresh[unit + LOST] = lost
-        d.refresh[unit + EPOCHS] += passed
+        d[unit + DUE] = due
+        d[unit + LOST] = lost
+        d[unit + EPOCHS] += passed
     return max(now - lost, due - p.refresh_period_ps)
 
 
-@inlined
-def wall_time(d: DramState, p: DramParameters, unit: int, time: int) -> int:
+@small_function
+def wall_time(d: Int64Array, p: DramParameters, unit: int, time: int) -> int:
     """Return a time of the clock of `work_time` as simulated time (ps)."""
-    wall = time + d.refresh[unit + LOST]
-    if p.refresh_lost_ps > 0 and time >= d.refresh[unit + DUE]:
-        wall += ((time - d.refresh[unit + DUE]) // p.refresh_period_ps + 1) * p.refresh_lost_ps
+    if p.refresh_lost_ps == 0:
+        return time
+    wall = time + d[unit + LOST]
+    if time >= d[unit + DUE]:
+        wall += ((time - d[unit + DUE]) // p.refresh_period_ps + 1) * p.refresh_lost_ps
     return wall
 
 
-@inlined
-def depart(d: DramState, shared: int, record: int) -> None:
-    """Give a lane its own record of a bank, if it has none."""
-    if d.bank[record + STAMP] != d.bank[shared + STAMP]:
-        for word in range(STAMP):
-            d.bank[record + word] = d.bank[shared + word]
-        d.bank[record + STAMP] = d.bank[shared + STAMP]
-        d.bank[shared + MIXED] = 1
+@small_function
+def use(d: Int64Array, gate: int, lane: int, lanes: int, now: int, cost: int) -> int:
+    """Use a gate of a lane, or of all, for `cost`; return when it, or the last of them, can begin (ps)."""
+    return use_all(d, gate, lanes, now, cost) if lane == WHOLE else use_lane(d, gate, lane, now, cost)
 
 
-@inlined
+@small_function
+def use_commands(d: Int64Array, p: DramParameters, gate: int, lane: int, now: int, rows: int, closing: bool) -> int:
+    """Use the row command bus, which some lanes share, to open rows, after closing others or not; return as `use`."""
+    cost = rows * (p.activate_command_ps + (p.precharge_command_ps if closing else 0))
+    if lane != WHOLE:
+        return use_lane(d, gate, lane >> p.command_shift, now, cost)
+    sharing = 1 << p.command_shift
+    return use_all(d, gate, p.group_channels, now, cost * sharing) + cost * (sharing - 1)
+
+
+@small_function
+def record_of(d: Int64Array, p: DramParameters, group: int, bank: int, lane: int) -> int:
+    """Return the place of the record of a bank, making a lane that has none a copy of that of all lanes."""
+    number = group * p.banks + bank
+    shared = (p.bank_at + number * (1 + p.group_channels) * BANK_WORDS) & PLACE
+    if lane == WHOLE:
+        return shared
+    record = (shared + (1 + lane) * BANK_WORDS) & PLACE
+    version = (p.version_at + number * VERSION_WORDS) & PLACE
+    if d[record + COPY_OF] != d[version + VERSION]:
+        for word in range(COPY_OF):
+            d[record + word] = d[shared + word]
+        d[record + COPY_OF] = d[version + VERSION]
+        d[version + MIXED] = 1
+    return record
+
+
+@small_function
 def serve(
-    s: State,
+    d: Int64Array,
+    counters: Int64Array,
     p: DramParameters,
     k: int,
     group: int,
@@ -128,144 +171,131 @@ def serve(
     `runs`: rows to open whatever is open (0: the row, if it is not).  The closed form for `count` is what single
     accesses one after the other come to, since tCCD_L is at least the transfer.
     """
-    d = s.dram
-    unit = (group * p.refresh_units + (bank if p.refresh_units > 1 else 0)) * REFRESH_WORDS
+    unit = refresh_unit(p, group, bank)
     start = work_time(d, p, unit, now)
-    due = d.refresh[unit + DUE]
-    epoch = d.refresh[unit + EPOCHS]
-    gate = group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups)
-    columns = gate + FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))
-    shared = (group * p.banks + bank) * (1 + p.group_channels) * BANK_WORDS
-    record = shared + (1 + lane) * BANK_WORDS
+    due = d[unit + DUE]
+    epoch = d[unit + EPOCHS]
+    stride = GATE_WORDS + p.group_channels
+    gate = (group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
+    columns = gate + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * stride
+    record = record_of(d, p, group, bank, lane)
+    channels = p.group_channels if lane == WHOLE else 1
     column = p.column_write_ps if write else p.column_read_ps
-    channels = 1
-    if lane == WHOLE:
-        channels = p.group_channels
-        ready = use_all(d, gate + BUS, start, count * p.burst_ps)
-        ready = max(ready, use_all(d, columns, start, count * column))
-    else:
-        depart(d, shared, record)
-        ready = use_lane(d, gate + BUS, (gate + BUS) * p.group_channels + lane, start, count * p.burst_ps)
-        ready = max(ready, use_lane(d, columns, columns * p.group_channels + lane, start, count * column))
-    held = d.bank[record + ROW]
-    first = max(ready, d.bank[record + COLUMN_FROM])
-    current = epoch + 1 if first >= due else epoch
-    stands = held >= 0 and d.bank[record + EPOCH] >= current
-    hits = count * channels
-    left = first
-    last = first + (count - 1) * column
-    if stands and held == row and runs == 0:
-        d.bank[record + COLUMN_FROM] = last + column
-        d.bank[record + CLOSE_FROM] = max(
-            d.bank[record + CLOSE_FROM], last + (p.write_recovery_ps if write else p.t_rtp_ps)
-        )
+    recovery = p.write_recovery_ps if write else p.t_rtp_ps
+    ready = use(d, gate + BUS * stride, lane, p.group_channels, start, count * p.burst_ps)
+    ready = max(ready, use(d, columns, lane, p.group_channels, start, count * column))
+    held = d[record + ROW]
+    first = max(ready, d[record + COLUMN_FROM])
+    current = epoch + (first >= due)
+    stands = held >= 0 and d[record + EPOCH] >= current
+    more = (count - 1) * column
+    busy = count * p.burst_ps
+    if runs == 0 and stands and held == row:
+        left = first
+        last = first + more
+        d[record + COLUMN_FROM] = last + column
+        d[record + CLOSE_FROM] = max(d[record + CLOSE_FROM], last + recovery)
+        counters[k, counter.ROW_HITS] += count * channels
     elif (
-        d.bank[record + OLD_ROW] == row
-        and runs == 0
+        runs == 0
+        and d[record + OLD_ROW] == row
         and not write
         and ready < due
-        and ready + (count - 1) * column + p.t_rtp_ps <= d.bank[record + OLD_CLOSES]
+        and ready + more + p.t_rtp_ps <= d[record + OLD_CLOSES]
     ):
         left = ready
-        last = ready + (count - 1) * column
+        last = ready + more
+        counters[k, counter.ROW_HITS] += count * channels
     else:
         rows = max(1, runs)
-        hits -= rows * channels
-        command = rows * (p.activate_command_ps + (p.precharge_command_ps if stands else 0))
-        activates = columns + 1
-        if lane == WHOLE:
-            sharing = 1 << p.command_shift
-            slot = use_all(d, gate + COMMAND, start, command * sharing) + command * (sharing - 1)
-            opens = use_all(d, gate + ACTIVATE, start, rows * p.activate_ps)
-            opens = max(opens, use_all(d, activates, start, rows * p.activate_group_ps))
-        else:
-            place = (gate + COMMAND) * p.group_channels + (lane >> p.command_shift)
-            slot = use_lane(d, gate + COMMAND, place, start, command)
-            place = (gate + ACTIVATE) * p.group_channels + lane
-            opens = use_lane(d, gate + ACTIVATE, place, start, rows * p.activate_ps)
-            place = activates * p.group_channels + lane
-            opens = max(opens, use_lane(d, activates, place, start, rows * p.activate_group_ps))
-        opens = max(opens, max(start, slot))
-        shut = due + p.refresh_shut_ps if current > epoch else due - p.refresh_period_ps + p.refresh_shut_ps
+        opens = use(d, gate + ACTIVATE * stride, lane, p.group_channels, start, rows * p.activate_ps)
+        if p.activate_group_ps > 0:
+            opens = max(opens, use(d, columns + stride, lane, p.group_channels, start, rows * p.activate_group_ps))
+        closes = max(start, d[record + CLOSE_FROM])
+        if p.activate_command_ps > 0:
+            issued = use_commands(d, p, gate + COMMAND * stride, lane, start, rows, stands)
+            opens = max(opens, issued)
+            closes = max(closes, issued)
+        counters[k, counter.ROW_HITS] += (count - rows) * channels
         if stands:
-            closes = max(max(start, slot), d.bank[record + CLOSE_FROM])
             opens = max(opens, closes + p.t_rp_ps)
-            d.bank[record + OLD_ROW] = held
-            d.bank[record + OLD_CLOSES] = closes
-            s.counters[k, counter.ROW_CONFLICTS] += rows * channels
+            d[record + OLD_ROW] = held
+            d[record + OLD_CLOSES] = closes
+            counters[k, counter.ROW_CONFLICTS] += rows * channels
         else:
-            opens = max(opens, shut)
-            if held < 0:
-                opens = max(opens, d.bank[record + CLOSE_FROM])
-            d.bank[record + OLD_ROW] = -1
-            s.counters[k, counter.ROW_MISSES] += rows * channels
+            after = due if current > epoch else due - p.refresh_period_ps
+            opens = max(opens, max(after + p.refresh_shut_ps, closes if held < 0 else start))
+            d[record + OLD_ROW] = -1
+            counters[k, counter.ROW_MISSES] += rows * channels
         if opens >= due and current == epoch:
             opens = max(opens, due + p.refresh_shut_ps)
             current += 1
         left = opens
-        first = max(ready, opens + (p.t_rcd_wr_ps if write else p.t_rcd_ps))
-        last = first + (count - 1) * column
-        closes = max(opens + p.t_ras_ps, last + (p.write_recovery_ps if write else p.t_rtp_ps))
-        d.bank[record + ROW] = row
-        d.bank[record + EPOCH] = current
-        if p.closed_page:
-            d.bank[record + ROW] = -1
-            closes += p.t_rp_ps
-        d.bank[record + COLUMN_FROM] = last + column
-        d.bank[record + CLOSE_FROM] = closes
-        s.counters[k, counter.DRAM_BUSY_PS] += max(0, rows * p.activate_ps - count * p.burst_ps) * channels
-    s.counters[k, counter.ROW_HITS] += hits
-    s.counters[k, counter.DRAM_BUSY_PS] += count * p.burst_ps * channels
+        last = max(ready, opens + (p.t_rcd_wr_ps if write else p.t_rcd_ps)) + more
+        closes = max(opens + p.t_ras_ps, last + recovery)
+        d[record + COLUMN_FROM] = last + column
+        d[record + EPOCH] = current
+        d[record + ROW] = -1 if p.closed_page else row
+        d[record + CLOSE_FROM] = closes + p.t_rp_ps if p.closed_page else closes
+        busy = max(busy, rows * p.activate_ps)
+    counters[k, counter.DRAM_BUSY_PS] += busy * channels
     return wall_time(d, p, unit, last + p.burst_ps), wall_time(d, p, unit, left)
 
 
 @compiled
 def serve_lanes(
-    s: State, p: DramParameters, k: int, group: int, bank: int, row: int, count: int, runs: int, now: int, write: bool
-) -> int:
-    """Make `count` accesses to a row in each lane, some of which have a record of the bank of their own; return when
-    the last has been transferred (ps).  From then on the lanes share a record again, in which each time is that of
-    the last of them."""
-    d = s.dram
-    shared = (group * p.banks + bank) * (1 + p.group_channels) * BANK_WORDS
-    end = now
-    for lane in range(p.group_channels):
-        done, _ = serve(s, p, k, group, lane, bank, row, count, runs, now, write)
-        end = max(end, done)
-        record = shared + (1 + lane) * BANK_WORDS
-        d.bank[shared + ROW] = d.bank[record + ROW]
-        for word in range(COLUMN_FROM, CLOSE_FROM + 1):
-            d.bank[shared + word] = max(d.bank[shared + word], d.bank[record + word])
-        epoch = d.bank[record + EPOCH]
-        d.bank[shared + EPOCH] = epoch if lane == 0 else min(epoch, d.bank[shared + EPOCH])
-    d.bank[shared + OLD_ROW] = -1
-    d.bank[shared + STAMP] += 1
-    d.bank[shared + MIXED] = 0
-    return end
-
-
-@inlined
-def serve_any(
-    s: State,
+    d: Int64Array,
+    counters: Int64Array,
     p: DramParameters,
     k: int,
     group: int,
-    lane: int,
     bank: int,
     row: int,
     count: int,
     runs: int,
     now: int,
     write: bool,
-) -> tuple[int, int]:
-    """Make `count` accesses to a row in a lane, or in all lanes whether they differ or not; return as `serve`."""
-    shared = (group * p.banks + bank) * (1 + p.group_channels) * BANK_WORDS
-    if lane == WHOLE and s.dram.bank[shared + MIXED]:
-        end = serve_lanes(s, p, k, group, bank, row, count, runs, now, write)
-        left = end
-    else:
-        end, left = serve(s, p, k, group, lane, bank, row, count, runs, now, write)
-    return end, left
+) -> int:
+    """Make `count` accesses to a row in each lane, some of which have a record of the bank of their own; return when
+    the last has been transferred (ps).  From then on the lanes share a record again, in which each time is that of
+    the last of them."""
+    shared = p.bank_at + (group * p.banks + bank) * (1 + p.group_channels) * BANK_WORDS
+    end = now
+    for lane in range(p.group_channels):
+        done, _ = serve(d, counters, p, k, group, lane, bank, row, count, runs, now, write)
+        end = max(end, done)
+        record = shared + (1 + lane) * BANK_WORDS
+        d[shared + ROW] = d[record + ROW]
+        for word in range(COLUMN_FROM, CLOSE_FROM + 1):
+            d[shared + word] = max(d[shared + word], d[record + word])
+        d[shared + EPOCH] = d[record + EPOCH] if lane == 0 else min(d[record + EPOCH], d[shared + EPOCH])
+    d[shared + OLD_ROW] = -1
+    version = p.version_at + (group * p.banks + bank) * VERSION_WORDS
+    d[version + VERSION] += 1
+    d[version + MIXED] = 0
+    return end
+
+
+@small_function
+def serve_all(
+    d: Int64Array,
+    counters: Int64Array,
+    p: DramParameters,
+    k: int,
+    group: int,
+    bank: int,
+    row: int,
+    count: int,
+    runs: int,
+    now: int,
+    write: bool,
+) -> int:
+    """Make `count` accesses to a row in all lanes of a channel group; return when the last has been transferred."""
+    version = (p.version_at + (group * p.banks + bank) * VERSION_WORDS) & PLACE
+    if d[version + MIXED]:
+        return serve_lanes(d, counters, p, k, group, bank, row, count, runs, now, write)
+    end, _ = serve(d, counters, p, k, group, WHOLE, bank, row, count, runs, now, write)
+    return end
 
 
 @inlined
@@ -296,7 +326,9 @@ def dram_read(s: State, p: Parameters, k: int, group: int, lane: int, size: int,
         while count > 0:
             bank, row = locate(q, access)
             piece = min(count, q.piece_accesses)
-            done, _ = serve_any(s, q, k, channel_group, WHOLE, bank, row, piece, min(runs, piece), now, False)
+            done = serve_all(
+                s.dram, s.counters, q, k, channel_group, bank, row, piece, min(runs, piece), now, False
+            )
             end = max(end, done)
             access += q.piece_accesses
             count -= q.piece_accesses
@@ -304,26 +336,29 @@ def dram_read(s: State, p: Parameters, k: int, group: int, lane: int, size: int,
         moved = (size + q.access_bytes - 1) >> q.access_shift
         channel, offset = lane_of(q, lane)
         bank, row = locate(q, access + offset)
-        end, _ = serve(s, q, k, channel_group, channel, bank, row, moved, 0, now, False)
+        end, _ = serve(s.dram, s.counters, q, k, channel_group, channel, bank, row, moved, 0, now, False)
     s.counters[k, counter.DRAM_READ_BYTES] += moved << q.access_shift
     return end + q.latency_ps
 
 
 @inlined
-def dram_write(s: State, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> None:
-    """Post `size` bytes of a group to DRAM; nobody waits for them.
+def dram_write(s: State, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
+    """Post `size` bytes of a group to DRAM; return when a controller that sends what waits will have done so (ps).
 
     Writes wait in a queue of their channel (whole groups: of their channel group) and go out in batches.
     """
     q = p.dram
     channel_group, access = channel_group_of(q, group)
+    end = now
     if lane == WHOLE:
         count = ((size >> q.channel_shift) + q.access_bytes - 1) >> q.access_shift
+        runs = runs_of(s, p, k, count)
         s.counters[k, counter.DRAM_WRITE_BYTES] += (count * q.group_channels) << q.access_shift
         while count > 0:
             bank, row = locate(q, access)
             piece = min(count, q.piece_accesses)
-            post(s, p, k, channel_group, WHOLE, row * q.banks + bank, piece, now)
+            place = row * q.banks + bank
+            end = max(end, post(s.dram, s.counters, q, k, channel_group, WHOLE, place, piece, min(runs, piece), now))
             access += q.piece_accesses
             count -= q.piece_accesses
     else:
@@ -331,49 +366,65 @@ def dram_write(s: State, p: Parameters, k: int, group: int, lane: int, size: int
         s.counters[k, counter.DRAM_WRITE_BYTES] += count << q.access_shift
         channel, offset = lane_of(q, lane)
         bank, row = locate(q, access + offset)
-        post(s, p, k, channel_group, channel, row * q.banks + bank, count, now)
+        end = post(s.dram, s.counters, q, k, channel_group, channel, row * q.banks + bank, count, 0, now)
+    return end
 
 
-@inlined
+@small_function
 def queue_of(p: DramParameters, group: int, lane: int) -> int:
-    """Return where the write queue of a lane, or of a whole channel group, begins."""
+    """Return the place of the write queue of a lane, or of a whole channel group."""
     queue = p.channels + group if lane == WHOLE else group * p.group_channels + lane
-    return queue * (QUEUE_HEADER + p.queue)
+    return (p.waiting_at + queue * (QUEUE_HEADER + p.queue)) & PLACE
 
 
-@inlined
-def post(s: State, p: Parameters, k: int, group: int, lane: int, place: int, count: int, now: int) -> None:
-    """Put `count` writes to a row into a write queue, and drain it if it is full."""
-    w = s.dram.waiting
-    queue = queue_of(p.dram, group, lane)
-    tail = w[queue + TAIL]
-    w[queue + QUEUE_HEADER + (tail & (p.dram.queue - 1))] = (place << COUNT_BITS) + count
-    w[queue + TAIL] = tail + 1
-    w[queue + PENDING] += count
-    if w[queue + PENDING] >= p.dram.drain_from or tail + 1 - w[queue + HEAD] == p.dram.queue:
-        drain(s, p, k, group, lane, now)
+@small_function
+def post(
+    d: Int64Array,
+    counters: Int64Array,
+    p: DramParameters,
+    k: int,
+    group: int,
+    lane: int,
+    place: int,
+    count: int,
+    runs: int,
+    now: int,
+) -> int:
+    """Put `count` writes to a row into a write queue, and drain it if it is full; return when they are through, or
+    `now` while they wait (ps)."""
+    queue = queue_of(p, group, lane)
+    tail = d[queue + TAIL]
+    entry = (place << (2 * COUNT_BITS)) + (runs << COUNT_BITS) + count
+    d[queue + QUEUE_HEADER + (tail & (p.queue - 1))] = entry
+    d[queue + TAIL] = tail + 1
+    d[queue + PENDING] += count
+    if d[queue + PENDING] >= p.drain_from or tail + 1 - d[queue + HEAD] == p.queue:
+        return drain(d, counters, p, k, group, lane, now)
+    return now
 
 
 @compiled
-def drain(s: State, p: Parameters, k: int, group: int, lane: int, now: int) -> None:
-    """Send the oldest waiting writes until few are left, turning the data bus around once for all of them."""
-    q = p.dram
-    w = s.dram.waiting
-    queue = queue_of(q, group, lane)
-    gate = group * (FIRST_OF_BANK_GROUPS + 2 * q.bank_groups) + BUS
-    unit = group * q.refresh_units * REFRESH_WORDS
-    start = work_time(s.dram, q, unit, now)
-    if lane == WHOLE:
-        use_all(s.dram, gate, start, q.turnaround_ps)
-        s.counters[k, counter.DRAM_BUSY_PS] += q.turnaround_ps * q.group_channels
-    else:
-        use_lane(s.dram, gate, gate * q.group_channels + lane, start, q.turnaround_ps)
-        s.counters[k, counter.DRAM_BUSY_PS] += q.turnaround_ps
-    while w[queue + PENDING] > q.drain_to:
-        entry = w[queue + QUEUE_HEADER + (w[queue + HEAD] & (q.queue - 1))]
+def drain(d: Int64Array, counters: Int64Array, p: DramParameters, k: int, group: int, lane: int, now: int) -> int:
+    """Send the oldest waiting writes until few are left, turning the data bus around once for all of them; return
+    when the last has been transferred (ps)."""
+    queue = queue_of(p, group, lane)
+    stride = GATE_WORDS + p.group_channels
+    bus = (group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) + BUS) * stride
+    use(d, bus, lane, p.group_channels, work_time(d, p, refresh_unit(p, group, 0), now), p.turnaround_ps)
+    counters[k, counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else 1)
+    end = now
+    while d[queue + PENDING] > p.drain_to:
+        entry = d[queue + QUEUE_HEADER + (d[queue + HEAD] & (p.queue - 1))]
+        place = entry >> (2 * COUNT_BITS)
+        runs = (entry >> COUNT_BITS) & ((1 << COUNT_BITS) - 1)
         count = entry & ((1 << COUNT_BITS) - 1)
-        place = entry >> COUNT_BITS
-        w[queue + HEAD] += 1
-        w[queue + PENDING] -= count
-        runs = runs_of(s, p, k, count) if lane == WHOLE else 0
-        serve_any(s, q, k, group, lane, place & (q.banks - 1), place // q.banks, count, runs, now, True)
+        row = place // p.banks
+        bank = place - row * p.banks
+        d[queue + HEAD] += 1
+        d[queue + PENDING] -= count
+        if lane == WHOLE:
+            done = serve_all(d, counters, p, k, group, bank, row, count, runs, now, True)
+        else:
+            done, _ = serve(d, counters, p, k, group, lane, bank, row, count, 0, now, True)
+        end = max(end, done)
+    return end

@@ -38,7 +38,7 @@ def offer(
             channel, offset = lane_of(q, lane)
             bank, row = locate(q, access + offset)
             count = (size + q.access_bytes - 1) >> q.access_shift
-            done, left = serve(s, q, 0, channel_group, channel, bank, row, count, 0, now, False)
+            done, left = serve(s.dram, s.counters, q, 0, channel_group, channel, bank, row, count, 0, now, False)
             done += q.latency_ps
             sift_down(places, entries, left)
             total += done - now

@@ -11,14 +11,19 @@ Int64Array = NDArray[np.int64]
 
 NEVER = 1 << 62
 
+FLOOR, SHIFT, LATEST, APART, GATE_WORDS = 0, 1, 2, 3, 4
+"""A gate, see core/gates.py; the times of its lanes follow."""
+
 BUS, COMMAND, ACTIVATE, FIRST_OF_BANK_GROUPS = 0, 1, 2, 3
 """Gates of a channel group: data bus, row command bus, activates; then per bank group its columns and activates."""
 
-ROW, COLUMN_FROM, CLOSE_FROM, OLD_ROW, OLD_CLOSES, EPOCH, STAMP, MIXED, BANK_WORDS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+ROW, COLUMN_FROM, CLOSE_FROM, OLD_ROW, OLD_CLOSES, EPOCH, COPY_OF, BANK_WORDS = 0, 1, 2, 3, 4, 5, 6, 8
 """A bank: its open row (-1 none), when its next column command may come, when it may be precharged (with no row open:
-activated), the row open before and when that is closed, and the refresh epoch its row was opened in.  Stamp and mixed:
-the record of one lane holds while its stamp is that of the record all lanes share, and that is mixed while some lane
-has a record of its own."""
+activated), the row open before and when that is closed, and the refresh epoch its row was opened in.  The record of
+one lane holds if it is a copy of the present version of that of all lanes."""
+
+VERSION, MIXED, VERSION_WORDS = 0, 1, 2
+"""Of the record all lanes of a bank share: its version, and whether some lane has a record of its own since."""
 
 DUE, LOST, EPOCHS, REFRESH_WORDS = 0, 1, 2, 4
 """A refresh unit: when it is next refreshed (work time, ps), wall time lost to refresh so far, refreshes so far."""
@@ -65,9 +70,9 @@ class DramParameters(NamedTuple):
     t_rtp_ps: int
     write_recovery_ps: int  # write column command to precharge: tCWL + burst + tWR
     activate_ps: int  # least mean time between activates of a channel
-    activate_group_ps: int  # tRRD_L
+    activate_group_ps: int  # tRRD_L; 0: never binds
     precharge_command_ps: int  # row command bus taken
-    activate_command_ps: int
+    activate_command_ps: int  # 0: the bus never binds
     command_shift: int  # channels that share a command bus
     turnaround_ps: int  # bus time lost to one batch of writes
     drain_from: int  # accesses waiting in a write queue when it is drained, and when that ends
@@ -79,43 +84,51 @@ class DramParameters(NamedTuple):
     refresh_period_ps: int  # tREFI less `refresh_lost_ps`
     refresh_lost_ps: int  # all-bank: the channel stands still so long
     refresh_shut_ps: int  # per-bank: the bank is shut so long
+    # where records of each kind begin in the state; gates come first
+    bank_at: int = 0
+    version_at: int = 0
+    refresh_at: int = 0
+    waiting_at: int = 0
 
 
-class DramState(NamedTuple):
-    """Arrays of the DRAM model, in lane-last order so that the channels of a group lie together."""
-
-    gate: Int64Array  # (channel group, gate, GATE_WORDS), see core/gates.py
-    lane: Int64Array  # (channel group, gate, lane)
-    bank: Int64Array  # (channel group, bank, 1 + lanes, BANK_WORDS): the record all lanes share, then those of each
-    refresh: Int64Array  # (channel group, unit, REFRESH_WORDS)
-    waiting: Int64Array  # (write queue, QUEUE_HEADER + entries): a queue per channel, then one per channel group
+def gate_words(p: DramParameters) -> int:
+    """Return the size of all gates of a channel group."""
+    return (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * (GATE_WORDS + p.group_channels)
 
 
-def gates_of(p: DramParameters) -> int:
-    """Return the number of gates of a channel group."""
-    return FIRST_OF_BANK_GROUPS + 2 * p.bank_groups
+def bank_words(p: DramParameters) -> int:
+    """Return the size of the records of all banks of a channel group: of each, that of all lanes and that of each."""
+    return p.banks * (1 + p.group_channels) * BANK_WORDS
 
 
-def new_dram(p: DramParameters) -> DramState:
-    """Return the state of idle channels with all rows closed.
-
-    Refreshes are spread evenly over the refresh period, so that channel groups (or banks) take turns.
-    """
-    gates = gates_of(p)
-    bank = np.zeros((p.channel_groups, p.banks, 1 + p.group_channels, BANK_WORDS), np.int64)
-    bank[..., ROW] = bank[..., OLD_ROW] = -1
-    bank[:, :, 1:, STAMP] = -1
-    refresh = np.zeros((p.channel_groups, p.refresh_units, REFRESH_WORDS), np.int64)
-    interval = p.refresh_period_ps + p.refresh_lost_ps
-    units = p.refresh_units if p.refresh_units > 1 else p.channel_groups
-    turn = np.arange(1, units + 1, dtype=np.int64)
-    due = turn * (interval // units) if interval < NEVER else np.full(units, NEVER, np.int64)
-    due[-1] = interval
-    refresh[..., DUE] = due if p.refresh_units > 1 else due[:, None]
-    return DramState(
-        gate=np.zeros(p.channel_groups * gates * 4, np.int64),
-        lane=np.zeros(p.channel_groups * gates * p.group_channels, np.int64),
-        bank=bank.reshape(-1),
-        refresh=refresh.reshape(-1),
-        waiting=np.zeros((p.channels + p.channel_groups) * (QUEUE_HEADER + p.queue), np.int64),
+def sized(p: DramParameters) -> DramParameters:
+    """Return the scalars with the place of each kind of record in the state."""
+    bank_at = -(-p.channel_groups * gate_words(p) // BANK_WORDS) * BANK_WORDS  # a record is one cache line
+    version_at = bank_at + p.channel_groups * bank_words(p)
+    refresh_at = version_at + p.channel_groups * p.banks * VERSION_WORDS
+    return p._replace(
+        bank_at=bank_at,
+        version_at=version_at,
+        refresh_at=refresh_at,
+        waiting_at=refresh_at + p.channel_groups * p.refresh_units * REFRESH_WORDS,
     )
+
+
+def new_dram(p: DramParameters) -> Int64Array:
+    """Return the state of idle channels with all rows closed, as one array (each further one would cost every access).
+
+    Refreshes are spread evenly over the refresh interval, so that channel groups (or banks) take turns.
+    """
+    queues = (p.channels + p.channel_groups) * (QUEUE_HEADER + p.queue)
+    room = np.zeros(p.waiting_at + queues + BANK_WORDS, np.int64)
+    aligned = -room.ctypes.data // room.itemsize % BANK_WORDS
+    state = room[aligned : aligned + p.waiting_at + queues]
+    bank = state[p.bank_at : p.version_at].reshape(p.channel_groups, p.banks, 1 + p.group_channels, BANK_WORDS)
+    bank[..., ROW] = bank[..., OLD_ROW] = -1
+    bank[:, :, 1:, COPY_OF] = -1
+    refresh = state[p.refresh_at : p.waiting_at].reshape(p.channel_groups, p.refresh_units, REFRESH_WORDS)
+    interval = p.refresh_period_ps + p.refresh_lost_ps
+    turns = p.refresh_units if p.refresh_units > 1 else p.channel_groups
+    due = interval // turns * np.arange(1, turns + 1, dtype=np.int64) if interval < NEVER else np.full(turns, NEVER)
+    refresh[..., DUE] = due if p.refresh_units > 1 else due[:, None]
+    return state

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import counter, scalar
-from simulator.core.dram_state import DramParameters, DramState, new_dram
+from simulator.core.dram_state import DramParameters, new_dram
 from simulator.core.replacement import LRU, first_order
 from simulator.core.ways import WAYS
 
@@ -100,7 +100,7 @@ class State(NamedTuple):
     l1_valid: NDArray[np.uint8]  # sector mask
     l1_ready: Int64Array
     l1_free: Int64Array  # ticks, per SM
-    dram: DramState
+    dram: Int64Array  # see core/dram_state.py
     # SMs
     port_free: Int64Array  # ticks
     compute_free: Int64Array

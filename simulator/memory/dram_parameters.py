@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil, gcd
 
-from simulator.core.dram_state import NEVER, DramParameters
+from simulator.core.dram_state import NEVER, DramParameters, sized
 from simulator.errors import ConfigError
 from simulator.hardware.dram import Hbm, mapping_fields
 from simulator.units import PS_PER_S
@@ -38,10 +38,14 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
     slower = Fraction(hbm.t_refi_ps, hbm.t_refi_ps - hbm.t_rfc_ps) if hbm.refresh == "spread" else Fraction(1)
     clock = Fraction(hbm.access_bytes * PS_PER_S, hbm.channel_bytes_per_s * hbm.n_bl) * slower
     burst = ceil(clock * hbm.n_ccd_s)
+    activate = ceil(max(hbm.t_rrd_s_ps, Fraction(hbm.t_faw_ps, 4)) * slower)
+    activate_group = ceil(hbm.t_rrd_l_ps * slower)
+    # what cannot be a bottleneck beside the activates of its channels is left out, which makes an access faster
+    commands_bind = (hbm.t_pre_ps + hbm.t_act_ps) * hbm.command_sharing > activate
     still = hbm.t_rfc_ps + hbm.t_rp_ps if hbm.refresh == "all-bank" and hbm.t_rfc_ps else 0
     hashes = (*hbm.bank_hash, NO_HASH, NO_HASH)
     banks_per_group = hbm.banks // hbm.bank_groups
-    return DramParameters(
+    parameters = DramParameters(
         channels=hbm.channel_count,
         group_channels=group_channels,
         channel_shift=_log2(group_channels),
@@ -74,10 +78,10 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
         t_ras_ps=hbm.t_ras_ps,
         t_rtp_ps=hbm.t_rtp_ps,
         write_recovery_ps=hbm.t_cwl_ps + ceil(clock * hbm.n_bl) + hbm.t_wr_ps,
-        activate_ps=ceil(max(hbm.t_rrd_s_ps, Fraction(hbm.t_faw_ps, 4)) * slower),
-        activate_group_ps=ceil(hbm.t_rrd_l_ps * slower),
-        precharge_command_ps=hbm.t_pre_ps * slow,
-        activate_command_ps=hbm.t_act_ps * slow,
+        activate_ps=activate,
+        activate_group_ps=activate_group if activate_group > activate else 0,
+        precharge_command_ps=hbm.t_pre_ps * slow if commands_bind else 0,
+        activate_command_ps=hbm.t_act_ps * slow if commands_bind else 0,
         command_shift=_log2(hbm.command_sharing) if shared else 0,
         turnaround_ps=hbm.t_rtw_ps + hbm.t_wtr_ps + hbm.t_cl_ps,
         drain_from=max(2, hbm.queue * DRAIN_FROM[0] // DRAIN_FROM[1] + 1),
@@ -89,6 +93,7 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
         refresh_lost_ps=still,
         refresh_shut_ps=hbm.t_rfc_ps if hbm.refresh == "per-bank" else 0,
     )
+    return sized(parameters)
 
 
 def _log2(power: int) -> int:
