@@ -372,8 +372,8 @@ def dram_write(s: State, p: Parameters, k: int, group: int, lane: int, size: int
 
 @small_function
 def queue_of(p: DramParameters, group: int, lane: int) -> int:
-    """Return the place of the write queue of a lane, or of a whole channel group."""
-    queue = p.channels + group if lane == WHOLE else group * p.group_channels + lane
+    """Return the place of the write queue of a lane's controller, or of a whole channel group."""
+    queue = p.channels + group if lane == WHOLE else (group * p.group_channels + lane) >> p.command_shift
     return (p.waiting_at + queue * (QUEUE_HEADER + p.queue)) & PLACE
 
 
@@ -394,10 +394,11 @@ def post(
     `now` while they wait (ps)."""
     queue = queue_of(p, group, lane)
     tail = d[queue + TAIL]
-    entry = (place << (2 * COUNT_BITS)) + (runs << COUNT_BITS) + count
+    within = 0 if lane == WHOLE else lane & ((1 << p.command_shift) - 1)
+    entry = (((place << p.command_shift) + within) << (2 * COUNT_BITS)) + (runs << COUNT_BITS) + count
     d[queue + QUEUE_HEADER + (tail & (p.queue - 1))] = entry
     d[queue + TAIL] = tail + 1
-    d[queue + PENDING] += count
+    d[queue + PENDING] += count << p.command_shift if lane == WHOLE else count
     if d[queue + PENDING] >= p.drain_from or tail + 1 - d[queue + HEAD] == p.queue:
         return drain(d, counters, p, k, group, lane, now)
     return now
@@ -405,26 +406,64 @@ def post(
 
 @compiled
 def drain(d: Int64Array, counters: Int64Array, p: DramParameters, k: int, group: int, lane: int, now: int) -> int:
-    """Send the oldest waiting writes until few are left, turning the data bus around once for all of them; return
-    when the last has been transferred (ps)."""
+    """Send waiting writes until few are left, turning the data bus around once for all of them; return when the last
+    has been transferred (ps).
+
+    Writes whose bank is ready when their turn comes go first, oldest first, then the others.
+    """
     queue = queue_of(p, group, lane)
     stride = GATE_WORDS + p.group_channels
-    bus = (group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) + BUS) * stride
-    use(d, bus, lane, p.group_channels, work_time(d, p, refresh_unit(p, group, 0), now), p.turnaround_ps)
-    counters[k, counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else 1)
+    gates = (group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
+    start = work_time(d, p, refresh_unit(p, group, 0), now)
+    first = lane if lane == WHOLE else lane >> p.command_shift << p.command_shift
+    lanes = 1 if lane == WHOLE else 1 << p.command_shift
+    for each in range(first, first + lanes):
+        use(d, gates + BUS * stride, each, p.group_channels, start, p.turnaround_ps)
+    counters[k, counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else lanes)
+    turn = turn_of(d, p, gates, first, lanes, start)
     end = now
-    while d[queue + PENDING] > p.drain_to:
-        entry = d[queue + QUEUE_HEADER + (d[queue + HEAD] & (p.queue - 1))]
-        place = entry >> (2 * COUNT_BITS)
-        runs = (entry >> COUNT_BITS) & ((1 << COUNT_BITS) - 1)
-        count = entry & ((1 << COUNT_BITS) - 1)
-        row = place // p.banks
-        bank = place - row * p.banks
-        d[queue + HEAD] += 1
-        d[queue + PENDING] -= count
-        if lane == WHOLE:
-            done = serve_all(d, counters, p, k, group, bank, row, count, runs, now, True)
-        else:
-            done, _ = serve(d, counters, p, k, group, lane, bank, row, count, 0, now, True)
-        end = max(end, done)
+    for until in (turn, NEVER):
+        kept = d[queue + HEAD]
+        for number in range(d[queue + HEAD], d[queue + TAIL]):
+            entry = d[queue + QUEUE_HEADER + (number & (p.queue - 1))]
+            count = entry & ((1 << COUNT_BITS) - 1)
+            runs = (entry >> COUNT_BITS) & ((1 << COUNT_BITS) - 1)
+            each = first + ((entry >> (2 * COUNT_BITS)) & (lanes - 1))
+            place = entry >> (2 * COUNT_BITS + p.command_shift)
+            row = place // p.banks
+            bank = place - row * p.banks
+            record = record_of(d, p, group, bank, each)
+            if d[queue + PENDING] > p.drain_to and (d[record + CLOSE_FROM] <= until or d[record + ROW] == row):
+                if lane == WHOLE:
+                    d[queue + PENDING] -= count << p.command_shift
+                    done = serve_all(d, counters, p, k, group, bank, row, count, runs, now, True)
+                else:
+                    d[queue + PENDING] -= count
+                    done, _ = serve(d, counters, p, k, group, each, bank, row, count, 0, now, True)
+                end = max(end, done)
+            else:
+                d[queue + QUEUE_HEADER + (kept & (p.queue - 1))] = entry
+                kept += 1
+        d[queue + TAIL] = kept
+    turn_of(d, p, gates, first, lanes, start)
     return end
+
+
+@small_function
+def turn_of(d: Int64Array, p: DramParameters, gates: int, first: int, lanes: int, now: int) -> int:
+    """Let a controller change between reads and writes; return when it has sent the row commands before that (ps).
+
+    The channels of a controller change together.  Rows of the other kind have to be closed first, so that activates
+    stand still for a while.
+    """
+    stride = GATE_WORDS + p.group_channels
+    turn = now
+    for each in range(first, first + lanes):
+        turn = max(turn, use(d, gates + ACTIVATE * stride, each, p.group_channels, now, 0))
+    if p.activate_command_ps > 0 and first != WHOLE:
+        turn = max(turn, use_lane(d, gates + COMMAND * stride, first >> p.command_shift, now, 0))
+    if p.activate_command_ps > 0 and first != WHOLE:
+        use_lane(d, gates + COMMAND * stride, first >> p.command_shift, turn, 0)
+    for each in range(first, first + lanes):
+        use(d, gates + ACTIVATE * stride, each, p.group_channels, turn, p.activate_switch_ps)
+    return turn

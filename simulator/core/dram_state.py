@@ -74,10 +74,11 @@ class DramParameters(NamedTuple):
     precharge_command_ps: int  # row command bus taken
     activate_command_ps: int  # 0: the bus never binds
     command_shift: int  # channels that share a command bus
+    activate_switch_ps: int  # that activates stand still when writes follow reads or reads writes
     turnaround_ps: int  # bus time lost to one batch of writes
     drain_from: int  # accesses waiting in a write queue when it is drained, and when that ends
     drain_to: int
-    queue: int  # entries of a write queue, a power of two
+    queue: int  # entries of a write queue, one per controller and one per channel group, a power of two
     closed_page: int  # 1: precharge after each access
     # refresh
     refresh_units: int  # per channel group: 1, or one for each bank

@@ -42,7 +42,7 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
     activate_group = ceil(hbm.t_rrd_l_ps * slower)
     # what cannot be a bottleneck beside the activates of its channels is left out, which makes an access faster
     commands_bind = (hbm.t_pre_ps + hbm.t_act_ps) * hbm.command_sharing > activate
-    still = hbm.t_rfc_ps + hbm.t_rp_ps if hbm.refresh == "all-bank" and hbm.t_rfc_ps else 0
+    still = hbm.t_ras_ps + hbm.t_rp_ps + hbm.t_rfc_ps if hbm.refresh == "all-bank" and hbm.t_rfc_ps else 0
     hashes = (*hbm.bank_hash, NO_HASH, NO_HASH)
     banks_per_group = hbm.banks // hbm.bank_groups
     parameters = DramParameters(
@@ -83,6 +83,7 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
         precharge_command_ps=hbm.t_pre_ps * slow if commands_bind else 0,
         activate_command_ps=hbm.t_act_ps * slow if commands_bind else 0,
         command_shift=_log2(hbm.command_sharing) if shared else 0,
+        activate_switch_ps=max(0, hbm.t_rp_ps - activate - 3 * (activate - hbm.t_rrd_s_ps)),
         turnaround_ps=hbm.t_rtw_ps + hbm.t_wtr_ps + hbm.t_cl_ps,
         drain_from=max(2, hbm.queue * DRAIN_FROM[0] // DRAIN_FROM[1] + 1),
         drain_to=hbm.queue * DRAIN_TO[0] // DRAIN_TO[1],
