@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from simulator.config import BitsPerSecond, Spec
 from simulator.hardware.ranges import Count, NonNegativeTime, PositiveBytes, PositiveTime
 
-_FIELD = re.compile(r"(row|bank|group|column):(\d+)")
+_FIELD = re.compile(r"(row|bank|group|column)(?::(\d+))?")
+
+
+class MappedBits(NamedTuple):
+    """A run of bits of an access number that numbers rows, banks of a group, bank groups or columns."""
+
+    level: str
+    low: int
+    width: int
 
 
 class Hbm(Spec):
@@ -29,10 +37,10 @@ class Hbm(Spec):
     command_sharing: Literal[1, 2]  # channels that share a row command bus
     banks: Count  # per channel, those of all stack IDs or ranks
     bank_groups: Count
-    row_bytes: PositiveBytes  # per channel
     access_bytes: PositiveBytes  # least transfer (burst length x pins)
+    row_bytes: PositiveBytes  # per channel
     interleave_bytes: PositiveBytes  # consecutive bytes on one channel
-    mapping: str  # bits of an access number within a channel, high to low: "row:14 bank:3 group:2 column:5"
+    mapping: str  # bits of an access number within a channel, high to low, see `mapped`
     bank_hash: tuple[Annotated[int, Field(ge=0, le=40)], ...]  # bank and group bits are xored with row >> each of these
     queue: Annotated[int, Field(ge=4, le=1024)]  # writes a channel's controller holds, in least transfers
     page_policy: Literal["open", "closed"]
@@ -91,24 +99,8 @@ class Hbm(Spec):
     @field_validator("mapping")
     @classmethod
     def _covers_the_device(cls, value: str, info: ValidationInfo) -> str:
-        fields = mapping_fields(value)
-        known = info.data
-        if not {"banks", "bank_groups", "row_bytes", "access_bytes", "channels", "stacks", "size_bytes"} <= known.keys():
-            return value  # what is wrong there is reported first
-        expected = {
-            "group": known["bank_groups"],
-            "bank": known["banks"] // known["bank_groups"],
-            "column": known["row_bytes"] // known["access_bytes"],
-        }
-        for name, count in expected.items():
-            bits = sum(width for field, _, width in fields if field == name)
-            if 1 << bits != count:
-                raise ValueError(f"{bits} {name} bits for {count} {name}s: must be {name}:{count.bit_length() - 1}")
-        bits = sum(width for _, _, width in fields)
-        reach = known["access_bytes"] * known["channels"] * known["stacks"] << bits
-        if reach < known["size_bytes"]:
-            more = ((known["size_bytes"] - 1) // reach).bit_length()
-            raise ValueError(f"{bits} bits do not cover the size of the device: {more} more row bits are needed")
+        if _GEOMETRY <= info.data.keys():  # otherwise what is wrong there is reported
+            mapped(value, *_widths(info.data))
         return value
 
     @model_validator(mode="after")
@@ -118,6 +110,11 @@ class Hbm(Spec):
         if not self.n_bl <= self.n_ccd_s <= min(self.n_ccd_l, self.n_ccd_l_wr):
             raise ValueError("n_bl, n_ccd_s and n_ccd_l must not fall")
         return self
+
+    @property
+    def fields(self) -> list[MappedBits]:
+        """The mapping's fields, lowest first."""
+        return mapped(self.mapping, *_widths(dict(self)))
 
     @property
     def channel_count(self) -> int:
@@ -141,25 +138,51 @@ class Hbm(Spec):
         return self.peak_bytes_per_s * (1 - lost / self.t_refi_ps)
 
 
-def mapping_fields(mapping: str) -> list[tuple[str, int, int]]:
-    """Return the fields of a mapping as (name, lowest bit, width), lowest first.
+_GEOMETRY = {"size_bytes", "stacks", "channels", "banks", "bank_groups", "row_bytes", "access_bytes"}
 
-    Raises ValueError when it cannot be read, or splits or repeats row, bank or group; columns may be split.
+
+def _widths(known: dict[str, Any]) -> tuple[dict[str, int], int]:
+    """Return how many bits number banks, groups and columns, and how many all accesses of a channel."""
+    counts = {
+        "group": known["bank_groups"],
+        "bank": known["banks"] // known["bank_groups"],
+        "column": known["row_bytes"] // known["access_bytes"],
+    }
+    accesses = known["size_bytes"] // (known["access_bytes"] * known["channels"] * known["stacks"])
+    return {name: count.bit_length() - 1 for name, count in counts.items()}, max(0, accesses - 1).bit_length()
+
+
+def mapped(mapping: str, widths: dict[str, int], bits: int) -> list[MappedBits]:
+    """Return the fields of a mapping such as ``row:14 bank:3 group:2 column:5``, written high to low, lowest first.
+
+    A field without a width takes what its level needs; columns may be split into several fields.  `widths`: bits of
+    banks (of a group), groups and columns; `bits`: of all accesses of a channel.  Raises ValueError when the mapping
+    cannot be read, does not number a level exactly, or its rows do not cover the channel.
     """
-    fields = []
-    low = 0
-    for word in reversed(mapping.split()):
+    words = mapping.split()
+    given: list[tuple[str, int | None]] = []
+    for word in reversed(words):
         match = _FIELD.fullmatch(word)
         if match is None:
-            raise ValueError(f"cannot read {word!r}: write fields such as row:14 bank:2 group:2 column:5, high to low")
-        fields.append((match[1], low, int(match[2])))
-        low += int(match[2])
-    names = [name for name, _, _ in fields]
-    for name in ("row", "bank", "group", "column"):
-        if name not in names:
-            raise ValueError(f"{name} is missing")
-        if name != "column" and names.count(name) > 1:
-            raise ValueError(f"{name} must be one run of bits")
-    if low > 48:
-        raise ValueError(f"{low} bits are more than any device has")
+            raise ValueError(f"cannot read {word!r}: write fields such as row bank group column:5, high to low")
+        given.append((match[1], int(match[2]) if match[2] else None))
+    widths = widths | {"row": max(0, bits - sum(widths.values()))}
+    for name, needed in widths.items():
+        own = [width for field, width in given if field == name]
+        if len(own) != 1 and (name != "column" or not own):
+            raise ValueError(f"{name} must be there once" if name != "column" else "column is missing")
+        if own.count(None) > 1:
+            raise ValueError("all column fields but one need a width, as column:3")
+        total = sum(width or 0 for width in own)
+        if name == "row" and None not in own and not needed <= total <= 40:
+            raise ValueError(f"{total} row bits do not cover the device: row:{needed} does")
+        if name != "row" and (total > needed or (None not in own and total < needed)):
+            raise ValueError(f"{total} {name} bits where {needed} number the {name}s: write {name}:{needed}")
+        if None in own:
+            given = [(field, needed - total if field == name and width is None else width) for field, width in given]
+    fields = []
+    low = 0
+    for field, width in given:
+        fields.append(MappedBits(field, low, width or 0))
+        low += width or 0
     return fields

@@ -7,7 +7,7 @@ from math import ceil, gcd
 
 from simulator.core.dram_state import NEVER, DramParameters, sized
 from simulator.errors import ConfigError
-from simulator.hardware.dram import Hbm, mapping_fields
+from simulator.hardware.dram import Hbm
 from simulator.units import PS_PER_S
 
 DRAIN_FROM, DRAIN_TO = (4, 5), (1, 5)
@@ -29,9 +29,9 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
         raise ConfigError(f"{name}: hbm.access: must not exceed l2.line ({line_bytes} B)")
     shared = group_channels % hbm.command_sharing == 0  # else each channel is given its share of the command bus
     slow = 1 if shared else hbm.command_sharing
-    at = {field: (low, width) for field, low, width in mapping_fields(hbm.mapping) if field != "column"}
-    top = max(low for _, low, _ in mapping_fields(hbm.mapping))
-    contiguous = hbm.access_bytes << min(low for low, _ in at.values())
+    at = {field.level: field for field in hbm.fields if field.level != "column"}
+    top = max(field.low for field in hbm.fields)
+    contiguous = hbm.access_bytes << min(field.low for field in at.values() if field.width)
     if contiguous < line_bytes:
         raise ConfigError(f"{name}: hbm.mapping: a line of {line_bytes} B must lie in one row: begin with more column bits")
     piece_bytes = min(contiguous, group_bytes // group_channels)
@@ -60,12 +60,12 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
         piece_accesses=piece_bytes // hbm.access_bytes,
         banks=hbm.banks,
         bank_groups=hbm.bank_groups,
-        group_bit=at["group"][0],
-        group_bits=at["group"][1],
-        bank_bit=at["bank"][0],
+        group_bit=at["group"].low,
+        group_bits=at["group"].width,
+        bank_bit=at["bank"].low,
         bank_mask=banks_per_group - 1,
-        row_bit=at["row"][0],
-        row_mask=NEVER - 1 if at["row"][0] == top else (1 << at["row"][1]) - 1,
+        row_bit=at["row"].low,
+        row_mask=NEVER - 1 if at["row"].low == top else (1 << at["row"].width) - 1,
         hash_first=hashes[0],
         hash_second=hashes[1],
         latency_ps=hbm.latency_ps,

@@ -19,7 +19,8 @@ from simulator.units import PS_PER_S
 BASE = 1 << 32
 KIB = 1024
 GROUP = 4096
-FLAT_ROWS = {"hbm.t_rcd": "0 ns", "hbm.t_rp": "0 ns", "hbm.t_ras": "0 ns"}  # rows cost nothing: bandwidth alone
+TIMES = ("rcd", "rp", "ras", "rtp", "rrd_s", "rrd_l", "faw", "pre", "act")
+FLAT_ROWS = {f"hbm.t_{name}": "0 ns" for name in TIMES} | {"hbm.n_ccd_l": 2}  # rows cost nothing: bandwidth alone
 
 
 def stream(ctas: int, tiles: int, size: int, stages: int) -> tuple[object, int]:

@@ -18,10 +18,12 @@ DEVICES = [
     "jetson-orin-agx", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-pro-6000", "v100-pcie-16gb",
     "v100-sxm-32gb",
 ]  # fmt: skip
-STANDARDS = ["gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "lpddr5"]
+STANDARDS = ["ddr5", "gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "hbm4", "lpddr5", "lpddr5x"]
 WITHOUT_SOURCE = {"name", "vendor", "architecture", "hbm.standard", "l2.replacement"}
 TIMING_KEYS = {
-    "t_rcd", "t_rp", "t_ras", "t_wtr", "t_rtw", "t_rfc", "t_refi", "banks", "row", "access", "channel_bits",
+    "n_bl", "n_ccd_s", "n_ccd_l", "n_ccd_l_wr", "t_cl", "t_cwl", "t_rcd", "t_rcd_wr", "t_rp", "t_ras", "t_rtp", "t_wr",
+    "t_rrd_s", "t_rrd_l", "t_faw", "t_wtr", "t_rtw", "t_pre", "t_act", "refresh", "t_rfc", "t_refi", "banks",
+    "bank_groups", "row", "access", "channel_bits", "command_sharing", "mapping", "bank_hash", "queue", "page_policy",
 }  # fmt: skip
 
 # Bus width in bits and data rate in Gbit/s per pin, from product pages and from what the driver reports.
