@@ -32,6 +32,7 @@ from simulator.core.dram_state import (
     MIXED,
     NEVER,
     OLD_CLOSES,
+    OLD_COLUMN_FROM,
     OLD_ROW,
     PENDING,
     QUEUE_HEADER,
@@ -190,21 +191,18 @@ def serve(
     stands = held >= 0 and d[record + EPOCH] >= current
     more = (count - 1) * column
     busy = count * p.burst_ps
+    old = max(ready, d[record + OLD_COLUMN_FROM])
+    before = min(d[record + OLD_CLOSES], due)
     if runs == 0 and stands and held == row:
         left = first
         last = first + more
         d[record + COLUMN_FROM] = last + column
         d[record + CLOSE_FROM] = max(d[record + CLOSE_FROM], last + recovery)
         counters[k, counter.ROW_HITS] += count * channels
-    elif (
-        runs == 0
-        and d[record + OLD_ROW] == row
-        and not write
-        and ready < due
-        and ready + more + p.t_rtp_ps <= d[record + OLD_CLOSES]
-    ):
-        left = ready
-        last = ready + more
+    elif runs == 0 and d[record + OLD_ROW] == row and not write and old + more + p.t_rtp_ps <= before:
+        left = old
+        last = old + more
+        d[record + OLD_COLUMN_FROM] = last + column
         counters[k, counter.ROW_HITS] += count * channels
     else:
         rows = max(1, runs)
@@ -220,6 +218,7 @@ def serve(
         if stands:
             opens = max(opens, closes + p.t_rp_ps)
             d[record + OLD_ROW] = held
+            d[record + OLD_COLUMN_FROM] = d[record + COLUMN_FROM]
             d[record + OLD_CLOSES] = closes
             counters[k, counter.ROW_CONFLICTS] += rows * channels
         else:

@@ -1,4 +1,4 @@
-"""Requests to DRAM alone, offered as fast as the controller's queue takes them."""
+"""Requests to DRAM alone: offered as fast as the controller's queue takes them, or at stated times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.compiled import compiled
-from simulator.core.dram import channel_group_of, dram_write, lane_of, locate, serve
+from simulator.core.dram import WHOLE, channel_group_of, dram_read, dram_write, lane_of, locate, serve
 from simulator.core.heap import sift_down
 from simulator.core.state import Int64Array, Parameters, State
 
@@ -44,3 +44,27 @@ def offer(
             total += done - now
             end = max(end, done)
     return end, total
+
+
+@compiled
+def answer(
+    s: State,
+    p: Parameters,
+    address: Int64Array,
+    size: Int64Array,
+    write: NDArray[np.uint8],
+    arrival: Int64Array,
+    done: Int64Array,
+) -> None:
+    """Serve requests that come at stated times (`arrival`, ps), line by line or by whole line groups, and write into
+    `done` when the data of each are there, or a write has been sent or is waiting (ps)."""
+    for i in range(len(address)):
+        line = address[i] >> p.line_shift
+        group = line // p.group_lines
+        lane = line - group * p.group_lines
+        if size[i] == 1 << p.group_shift:
+            lane = WHOLE
+        if write[i]:
+            done[i] = dram_write(s, p, 0, group, lane, size[i], arrival[i])
+        else:
+            done[i] = dram_read(s, p, 0, group, lane, size[i], arrival[i])

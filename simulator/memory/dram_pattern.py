@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import counter
-from simulator.core.dram_pattern import offer
+from simulator.core.dram_pattern import answer, offer
 from simulator.core.state import new_state
 from simulator.hardware import Hardware
 from simulator.memory.parameters import core_parameters
@@ -58,3 +58,36 @@ def dram_pattern(
         row_conflicts=int(counters[counter.ROW_CONFLICTS]),
         mean_read_latency_ps=int(latency) / max(1, reads),
     )
+
+
+class DramBench:
+    """The DRAM of a device without the rest: requests at stated times, whose answers depend on those before."""
+
+    def __init__(self, hardware: Hardware) -> None:
+        self.parameters = core_parameters(hardware)
+        self._state = new_state(self.parameters)
+
+    def serve(
+        self,
+        address: NDArray[np.int64],
+        request_bytes: int | NDArray[np.int64],
+        arrival_ps: int | NDArray[np.int64],
+        write: bool | NDArray[np.bool_] = False,
+    ) -> NDArray[np.int64]:
+        """Return when the data of each request are there, or a write has been sent or is waiting (ps).
+
+        `address` in bytes.  A request lies within a line, or is one whole line group.
+        """
+        shape = np.shape(address)
+        done = np.zeros(shape, np.int64)
+        columns = (np.broadcast_to(np.asarray(x, np.int64), shape).copy() for x in (address, request_bytes))
+        kinds = np.broadcast_to(np.asarray(write, np.uint8), shape).copy()
+        arrival = np.broadcast_to(np.asarray(arrival_ps, np.int64), shape).copy()
+        answer(self._state, self.parameters, *columns, kinds, arrival, done)
+        return done
+
+    @property
+    def row_counts(self) -> tuple[int, int, int]:
+        """Row hits, misses and conflicts so far, in accesses."""
+        counters = self._state.counters[0]
+        return tuple(int(counters[i]) for i in (counter.ROW_HITS, counter.ROW_MISSES, counter.ROW_CONFLICTS))  # type: ignore[return-value]
