@@ -68,3 +68,20 @@ def answer(
             done[i] = dram_write(s, p, 0, group, lane, size[i], arrival[i])
         else:
             done[i] = dram_read(s, p, 0, group, lane, size[i], arrival[i])
+
+
+@compiled
+def find_places(p: Parameters, address: Int64Array, place: Int64Array) -> None:
+    """Write channel, bank, row and access number within the channel of each address into the rows of `place`."""
+    q = p.dram
+    for i in range(len(address)):
+        line = address[i] >> p.line_shift
+        group = line // p.group_lines
+        channel_group, first = channel_group_of(q, group)
+        lane, offset = lane_of(q, line - group * p.group_lines)
+        access = first + offset + ((address[i] & ((1 << p.line_shift) - 1)) >> q.access_shift)
+        bank, row = locate(q, access)
+        place[i, 0] = channel_group * q.group_channels + lane
+        place[i, 1] = bank
+        place[i, 2] = row
+        place[i, 3] = access

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import counter
-from simulator.core.dram_pattern import answer, offer
+from simulator.core.dram_pattern import answer, find_places, offer
 from simulator.core.state import new_state
 from simulator.hardware import Hardware
 from simulator.memory.parameters import core_parameters
@@ -85,6 +85,12 @@ class DramBench:
         arrival = np.broadcast_to(np.asarray(arrival_ps, np.int64), shape).copy()
         answer(self._state, self.parameters, *columns, kinds, arrival, done)
         return done
+
+    def places(self, address: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return channel, bank, row and number of the access within its channel for each address (bytes), a row each."""
+        place = np.zeros((len(address), 4), np.int64)
+        find_places(self.parameters, np.asarray(address, np.int64), place)
+        return place
 
     @property
     def row_counts(self) -> tuple[int, int, int]:
