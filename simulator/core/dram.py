@@ -325,9 +325,7 @@ def dram_read(s: State, p: Parameters, k: int, group: int, lane: int, size: int,
         while count > 0:
             bank, row = locate(q, access)
             piece = min(count, q.piece_accesses)
-            done = serve_all(
-                s.dram, s.counters, q, k, channel_group, bank, row, piece, min(runs, piece), now, False
-            )
+            done = serve_all(s.dram, s.counters, q, k, channel_group, bank, row, piece, min(runs, piece), now, False)
             end = max(end, done)
             access += q.piece_accesses
             count -= q.piece_accesses

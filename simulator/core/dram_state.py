@@ -17,7 +17,17 @@ FLOOR, SHIFT, LATEST, APART, GATE_WORDS = 0, 1, 2, 3, 4
 BUS, COMMAND, ACTIVATE, FIRST_OF_BANK_GROUPS = 0, 1, 2, 3
 """Gates of a channel group: data bus, row command bus, activates; then per bank group its columns and activates."""
 
-ROW, COLUMN_FROM, CLOSE_FROM, OLD_ROW, OLD_COLUMN_FROM, OLD_CLOSES, EPOCH, COPY_OF, BANK_WORDS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+ROW, COLUMN_FROM, CLOSE_FROM, OLD_ROW, OLD_COLUMN_FROM, OLD_CLOSES, EPOCH, COPY_OF, BANK_WORDS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+)
 """A bank: its open row (-1 none), when its next column command may come, when it may be precharged (with no row open:
 activated), the row open before, when its next column command may come and when it is closed, and the refresh epoch the
 open row was opened in.  The record of one lane holds if it is a copy of the present version of that of all lanes."""

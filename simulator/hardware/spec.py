@@ -11,6 +11,7 @@ from simulator.config import Bytes, Spec
 from simulator.hardware.dram import Hbm
 from simulator.hardware.ranges import Count, NonNegativeTime, PositiveBytes, PositiveHertz, PositiveTime, Ways
 
+
 class Dtype(StrEnum):
     """Element types of weights, activations and KV entries."""
 

@@ -33,7 +33,9 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
     top = max(field.low for field in hbm.fields)
     contiguous = hbm.access_bytes << min(field.low for field in at.values() if field.width)
     if contiguous < line_bytes:
-        raise ConfigError(f"{name}: hbm.mapping: a line of {line_bytes} B must lie in one row: begin with more column bits")
+        raise ConfigError(
+            f"{name}: hbm.mapping: a line of {line_bytes} B must lie in one row: begin with more column bits"
+        )
     piece_bytes = min(contiguous, group_bytes // group_channels)
     slower = Fraction(hbm.t_refi_ps, hbm.t_refi_ps - hbm.t_rfc_ps) if hbm.refresh == "spread" else Fraction(1)
     clock = Fraction(hbm.access_bytes * PS_PER_S, hbm.channel_bytes_per_s * hbm.n_bl) * slower

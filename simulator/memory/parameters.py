@@ -9,6 +9,7 @@ from simulator.hardware import Hardware
 from simulator.memory.dram_parameters import dram_parameters
 from simulator.units import PS_PER_S
 
+
 def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> Parameters:
     """Return the core's scalars for a device.
 

@@ -37,7 +37,9 @@ def test_agrees_with_the_cycle_level_simulator(row: dict[str, str]) -> None:
     if float(row["row_hits_percent"]) > 50:
         assert hits == pytest.approx(float(row["row_hits_percent"]), rel=0.03)
     assert result.mean_read_latency_ps / 1000 == pytest.approx(float(row["read_latency_ns"]), rel=0.12)
-    assert result.row_hits + result.row_misses + result.row_conflicts == pytest.approx(REQUESTS, abs=32)  # unsent writes
+    assert result.row_hits + result.row_misses + result.row_conflicts == pytest.approx(
+        REQUESTS, abs=32
+    )  # unsent writes
 
 
 def test_the_reference_has_both_memories_and_five_patterns() -> None:

@@ -143,7 +143,9 @@ def test_the_mapping_is_one_to_one(
     accesses, of_row = np.unique(place[:, :3], axis=0, return_counts=True)
     assert of_row.max() <= columns  # no two accesses on one column
     if mapping.startswith("row"):
-        assert len(accesses) * columns < len(place) + hbm.channel_count * hbm.banks * columns * 2  # hardly a row part used
+        assert (
+            len(accesses) * columns < len(place) + hbm.channel_count * hbm.banks * columns * 2
+        )  # hardly a row part used
 
 
 @pytest.mark.parametrize("standard", PRESETS)
