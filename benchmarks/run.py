@@ -27,6 +27,7 @@ from simulator.cli.run import build_request
 from simulator.core import counter
 from simulator.hardware import load
 from simulator.memory import Device
+from simulator.memory.dram_pattern import DramBench
 from simulator.run.execute import prepare
 from simulator.run.generate import Trace
 from simulator.run.simulate import simulate
@@ -212,6 +213,33 @@ def sectors(quick: bool) -> Iterator[Line]:
         yield Line(name, f"{rate / 1e6:.0f} M accesses/s", ">= 50 M/s", rate >= 50e6)
 
 
+def dram_alone(quick: bool) -> Iterator[Line]:
+    """Measure accesses to DRAM without caches or SMs before it: classification, timing and counters."""
+    count = 100_000 if quick else 1_000_000
+    rng = np.random.default_rng(2)
+    anywhere = rng.integers(0, 8 << 30, count)
+    order = np.arange(count)
+    arrival = order * 1000
+    writes = rng.random(count) < 0.5
+    cases = {
+        "sectors at random": (anywhere // SECTOR * SECTOR, SECTOR, False),
+        "half of them writes": (anywhere // SECTOR * SECTOR, SECTOR, writes),
+        "lines in order": (order * 128, 128, False),
+        "whole line groups in order": (order * 4 * KIB, 4 * KIB, False),
+        "whole line groups at random": (anywhere // (4 * KIB) * (4 * KIB), 4 * KIB, False),
+    }
+    for name, (address, size, write) in cases.items():
+        bench = DramBench(device().hardware)
+        bench.serve(address[:1], size, 0)  # compiles
+
+        def timed(address=address, size=size, write=write, bench=bench) -> float:  # type: ignore[no-untyped-def]
+            begin = time.perf_counter()
+            bench.serve(address, size, arrival, write)
+            return time.perf_counter() - begin
+
+        yield Line(name, f"{best(timed, 3) / count * 1e9:.1f} ns/access")
+
+
 def against_twins(quick: bool) -> Iterator[Line]:
     """Compare with line-by-line twins on one tile trace whose re-reads hit now and then."""
     size = 16 * KIB
@@ -288,6 +316,7 @@ SECTIONS = {
     "decode step": real_trace,
     "aligned tiles, one core": tiles,
     "sectors, one core": sectors,
+    "DRAM alone, one core": dram_alone,
     "twins, one core": against_twins,
     "predict": predictions,
 }

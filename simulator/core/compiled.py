@@ -52,7 +52,13 @@ def inlined(function: F) -> F:
     return cast(F, numba.njit(inline="always", **_SETTINGS)(function))
 
 
-def scalar_function(function: F) -> F:
-    """Compile a function of numbers alone: it is left to LLVM to inline, which takes less time than numba's own."""
+def small_function(function: F) -> F:
+    """Compile a function that takes few arrays: LLVM inlines it, which takes less time than numba's own inlining."""
     settings = _SETTINGS | {"cache": False}
     return cast(F, numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **settings)(function))
+
+
+def called(function: F) -> F:
+    """Compile a function that only compiled code calls, and that stays a call of its own."""
+    settings = _SETTINGS | {"cache": False}
+    return cast(F, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **settings)(function))

@@ -1,113 +1,462 @@
-"""DRAM channels: where a group lies, which rows it opens, when its bytes have moved."""
+"""DRAM: which channel, bank and row an access falls on, what its commands cost, and when its data are there.
+
+Requests reserve what they need when they come and know at once when they are done.  A request is classified hit, miss
+or conflict once, then books, as far as it needs them: the row command bus, an activate (tRRD, tFAW), its bank (tRP,
+tRCD, tRAS, tRTP, tWR), a column command of its bank group (tCCD_L) and the data bus (tCCD_S).  Shared parts are gates
+(core/gates.py), in which younger requests fill the gaps that others leave while they wait for their bank, and a row
+that is still to be closed for a later conflict serves hits until then: together what a first-ready scheduler does.
+
+Channels that share a line group take one step for all when a whole group is accessed: a bank has one record for all
+lanes, which a lane departs from when a part of a group touches it alone, until the next whole access.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-
 from simulator.core import counter
-from simulator.core.compiled import inlined
+from simulator.core.compiled import called, inlined, small_function
+from simulator.core.dram_state import (
+    ACTIVATE,
+    BANK_WORDS,
+    BUS,
+    CLOSE_FROM,
+    COLUMN_FROM,
+    COMMAND,
+    COPY_OF,
+    DUE,
+    EPOCH,
+    EPOCHS,
+    FIRST_OF_BANK_GROUPS,
+    GATE_WORDS,
+    HEAD,
+    LOST,
+    MIXED,
+    NEVER,
+    OLD_CLOSES,
+    OLD_COLUMN_FROM,
+    OLD_ROW,
+    PENDING,
+    QUEUE_HEADER,
+    REFRESH_WORDS,
+    ROW,
+    TAIL,
+    VERSION,
+    VERSION_WORDS,
+    DramParameters,
+    Int64Array,
+)
+from simulator.core.gates import use_all, use_lane
 from simulator.core.hashing import quotient_of, rotated
-from simulator.core.state import TICKS_PER_PS, Parameters, State
+from simulator.core.state import Parameters, State
 
 WHOLE = -1
 """Lane number of an access to all lines of a group."""
 
-
-@inlined
-def open_rows(
-    s: State, p: Parameters, k: int, bank: int, row: int, accesses: int, channels: int, lane: int
-) -> tuple[int, int]:
-    """Make `row` the open row of a bank in `channels` channels; return how many rows each channel has to open and
-    how much later the first data come (ps).
-
-    Each access is classified once, before its first command.  A kernel whose tiles are made of short runs of the
-    tensor's own layout opens a row for each run, since by the time it comes back for the next one, others have used
-    the bank.
-    """
-    opened = 1
-    run = s.kernel_run_bytes[k]
-    if lane == WHOLE and run > 0:
-        opened = max(1, min((1 << p.group_shift) // (run << p.channel_shift), accesses >> p.channel_shift))
-    elif s.open_row[bank] == row:
-        opened = 0
-    s.counters[k, counter.ROW_HITS] += accesses - opened * channels
-    latency = 0
-    if opened > 0:
-        latency = p.t_rcd_ps
-        if s.open_row[bank] < 0:
-            s.counters[k, counter.ROW_MISSES] += opened * channels
-        else:
-            s.counters[k, counter.ROW_CONFLICTS] += opened * channels
-            latency += p.t_rp_ps
-        s.open_row[bank] = row
-    return opened, latency
+COUNT_BITS = 10
+"""A waiting write is one integer: row x banks + bank, rows to open whatever is open, accesses."""
 
 
-@inlined
-def dram_place(p: Parameters, group: int, lane: int, size: int) -> tuple[int, int, int, int, int]:
-    """Return where `size` bytes of a group lie: bank, row, first channel, number of channels, accesses to each.
+PLACE = (1 << 40) - 1
+"""Mask of a place in the state: no use but to tell the compiler that it is not negative, which saves a test each."""
 
-    A whole group lies on all its channels; a part of one on the channel of its line.
-    """
+
+@small_function
+def locate(p: DramParameters, access: int) -> tuple[int, int]:
+    """Return bank and row of an access, given its number within the channel."""
+    row = (access >> p.row_bit) & p.row_mask
+    bank = ((access >> p.bank_bit) & p.bank_mask) << p.group_bits | ((access >> p.group_bit) & (p.bank_groups - 1))
+    return (bank ^ (row >> p.hash_first) ^ (row >> p.hash_second)) & (p.banks - 1), row
+
+
+@small_function
+def channel_group_of(p: DramParameters, group: int) -> tuple[int, int]:
+    """Return the channel group of a line group, and the number of the group's first access in each channel."""
     quotient = quotient_of(group, p.channel_groups, p.channel_groups_inverse)
-    channel_group = rotated(group, quotient, p.channel_groups)
-    row = quotient >> p.row_shift
-    bank = channel_group * p.banks + ((row ^ (row >> 5) ^ (row >> 10)) & (p.banks - 1))
-    first = channel_group << p.channel_shift
-    channels = p.group_channels
-    share = size >> p.channel_shift
+    return rotated(group, quotient, p.channel_groups), quotient << (p.chunks_shift + p.chunk_access_shift)
+
+
+@small_function
+def lane_of(p: DramParameters, line: int) -> tuple[int, int]:
+    """Return the channel of a line within its channel group, and its first access counted from the group's first."""
+    chunk = line >> p.chunk_line_shift
+    within = (line & ((1 << p.chunk_line_shift) - 1)) << p.line_access_shift
+    return chunk & (p.group_channels - 1), ((chunk >> p.channel_shift) << p.chunk_access_shift) + within
+
+
+@small_function
+def refresh_unit(p: DramParameters, group: int, bank: int) -> int:
+    """Return the place of the refresh unit of a bank."""
+    unit = group * p.refresh_units + (bank if p.refresh_units > 1 else 0)
+    return (p.refresh_at + unit * REFRESH_WORDS) & PLACE
+
+
+@small_function
+def work_time(d: Int64Array, p: DramParameters, unit: int, now: int) -> int:
+    """Carry out the refreshes of a unit that are due; return `now` on the clock that stands still during all-bank
+    refresh (ps)."""
+    if p.refresh_period_ps >= NEVER:
+        return now
+    due = d[unit + DUE]
+    lost = d[unit + LOST]
+    if now - lost >= due:
+        passed = (now - lost - due) // (p.refresh_period_ps + p.refresh_lost_ps) + 1
+        due += passed * p.refresh_period_ps
+        lost += passed * p.refresh_lost_ps
+        d[unit + DUE] = due
+        d[unit + LOST] = lost
+        d[unit + EPOCHS] += passed
+    return max(now - lost, due - p.refresh_period_ps)
+
+
+@small_function
+def wall_time(d: Int64Array, p: DramParameters, unit: int, time: int) -> int:
+    """Return a time of the clock of `work_time` as simulated time (ps)."""
+    if p.refresh_lost_ps == 0:
+        return time
+    wall = time + d[unit + LOST]
+    if time >= d[unit + DUE]:
+        wall += ((time - d[unit + DUE]) // p.refresh_period_ps + 1) * p.refresh_lost_ps
+    return wall
+
+
+@small_function
+def use(d: Int64Array, gate: int, lane: int, lanes: int, now: int, cost: int) -> int:
+    """Use a gate of a lane, or of all, for `cost`; return when it, or the last of them, can begin (ps)."""
+    return use_all(d, gate, lanes, now, cost) if lane == WHOLE else use_lane(d, gate, lane, now, cost)
+
+
+@small_function
+def use_commands(d: Int64Array, p: DramParameters, gate: int, lane: int, now: int, rows: int, closing: bool) -> int:
+    """Use the row command bus, which some lanes share, to open rows, after closing others or not; return as `use`."""
+    cost = rows * (p.activate_command_ps + (p.precharge_command_ps if closing else 0))
     if lane != WHOLE:
-        first += (lane >> p.interleave_shift) & (channels - 1)
-        channels = 1
-        share = size
-    accesses = (share + p.access_bytes - 1) >> p.access_shift
-    return bank, row, first, channels, accesses
+        return use_lane(d, gate, lane >> p.command_shift, now, cost)
+    sharing = 1 << p.command_shift
+    return use_all(d, gate, p.group_channels, now, cost * sharing) + cost * (sharing - 1)
+
+
+@small_function
+def record_of(d: Int64Array, p: DramParameters, group: int, bank: int, lane: int) -> int:
+    """Return the place of the record of a bank, making a lane that has none a copy of that of all lanes."""
+    number = group * p.banks + bank
+    shared = (p.bank_at + number * (1 + p.group_channels) * BANK_WORDS) & PLACE
+    if lane == WHOLE:
+        return shared
+    record = (shared + (1 + lane) * BANK_WORDS) & PLACE
+    version = (p.version_at + number * VERSION_WORDS) & PLACE
+    if d[record + COPY_OF] != d[version + VERSION]:
+        for word in range(COPY_OF):
+            d[record + word] = d[shared + word]
+        d[record + COPY_OF] = d[version + VERSION]
+        d[version + MIXED] = 1
+    return record
+
+
+@small_function
+def serve(
+    d: Int64Array,
+    counters: Int64Array,
+    p: DramParameters,
+    k: int,
+    group: int,
+    lane: int,
+    bank: int,
+    row: int,
+    count: int,
+    runs: int,
+    now: int,
+    write: bool,
+) -> tuple[int, int]:
+    """Make `count` consecutive accesses to a row, in one lane of a channel group or in all; return when the last one
+    has been transferred and when the first left the controller's queue, for the bank or for the bus (ps).
+
+    `runs`: rows to open whatever is open (0: the row, if it is not).  The closed form for `count` is what single
+    accesses one after the other come to, since tCCD_L is at least the transfer.
+    """
+    unit = refresh_unit(p, group, bank)
+    start = work_time(d, p, unit, now)
+    due = d[unit + DUE]
+    epoch = d[unit + EPOCHS]
+    stride = GATE_WORDS + p.group_channels
+    gate = (group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
+    columns = gate + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * stride
+    record = record_of(d, p, group, bank, lane)
+    channels = p.group_channels if lane == WHOLE else 1
+    column = p.column_write_ps if write else p.column_read_ps
+    recovery = p.write_recovery_ps if write else p.t_rtp_ps
+    ready = use(d, gate + BUS * stride, lane, p.group_channels, start, count * p.burst_ps)
+    ready = max(ready, use(d, columns, lane, p.group_channels, start, count * column))
+    held = d[record + ROW]
+    first = max(ready, d[record + COLUMN_FROM])
+    current = epoch + (first >= due)
+    stands = held >= 0 and d[record + EPOCH] >= current
+    more = (count - 1) * column
+    busy = count * p.burst_ps
+    old = max(ready, d[record + OLD_COLUMN_FROM])
+    before = min(d[record + OLD_CLOSES], due)
+    if runs == 0 and stands and held == row:
+        left = first
+        last = first + more
+        d[record + COLUMN_FROM] = last + column
+        d[record + CLOSE_FROM] = max(d[record + CLOSE_FROM], last + recovery)
+        counters[k, counter.ROW_HITS] += count * channels
+    elif runs == 0 and d[record + OLD_ROW] == row and not write and old + more + p.t_rtp_ps <= before:
+        left = old
+        last = old + more
+        d[record + OLD_COLUMN_FROM] = last + column
+        counters[k, counter.ROW_HITS] += count * channels
+    else:
+        rows = max(1, runs)
+        opens = use(d, gate + ACTIVATE * stride, lane, p.group_channels, start, rows * p.activate_ps)
+        if p.activate_group_ps > 0:
+            opens = max(opens, use(d, columns + stride, lane, p.group_channels, start, rows * p.activate_group_ps))
+        closes = max(start, d[record + CLOSE_FROM])
+        if p.activate_command_ps > 0:
+            issued = use_commands(d, p, gate + COMMAND * stride, lane, start, rows, stands)
+            opens = max(opens, issued)
+            closes = max(closes, issued)
+        counters[k, counter.ROW_HITS] += (count - rows) * channels
+        if stands:
+            opens = max(opens, closes + p.t_rp_ps)
+            d[record + OLD_ROW] = held
+            d[record + OLD_COLUMN_FROM] = d[record + COLUMN_FROM]
+            d[record + OLD_CLOSES] = closes
+            counters[k, counter.ROW_CONFLICTS] += rows * channels
+        else:
+            after = due if current > epoch else due - p.refresh_period_ps
+            opens = max(opens, max(after + p.refresh_shut_ps, closes if held < 0 else start))
+            d[record + OLD_ROW] = -1
+            counters[k, counter.ROW_MISSES] += rows * channels
+        if opens >= due and current == epoch:
+            opens = max(opens, due + p.refresh_shut_ps)
+            current += 1
+        left = opens
+        last = max(ready, opens + (p.t_rcd_wr_ps if write else p.t_rcd_ps)) + more
+        closes = max(opens + p.t_ras_ps, last + recovery)
+        d[record + COLUMN_FROM] = last + column
+        d[record + EPOCH] = current
+        d[record + ROW] = -1 if p.closed_page else row
+        d[record + CLOSE_FROM] = closes + p.t_rp_ps if p.closed_page else closes
+        busy = max(busy, rows * p.activate_ps)
+    counters[k, counter.DRAM_BUSY_PS] += busy * channels
+    return wall_time(d, p, unit, last + p.burst_ps), wall_time(d, p, unit, left)
+
+
+@called
+def serve_lanes(
+    d: Int64Array,
+    counters: Int64Array,
+    p: DramParameters,
+    k: int,
+    group: int,
+    bank: int,
+    row: int,
+    count: int,
+    runs: int,
+    now: int,
+    write: bool,
+) -> int:
+    """Make `count` accesses to a row in each lane, some of which have a record of the bank of their own; return when
+    the last has been transferred (ps).  From then on the lanes share a record again, in which each time is that of
+    the last of them."""
+    shared = p.bank_at + (group * p.banks + bank) * (1 + p.group_channels) * BANK_WORDS
+    end = now
+    for lane in range(p.group_channels):
+        done, _ = serve(d, counters, p, k, group, lane, bank, row, count, runs, now, write)
+        end = max(end, done)
+        record = shared + (1 + lane) * BANK_WORDS
+        d[shared + ROW] = d[record + ROW]
+        for word in range(COLUMN_FROM, CLOSE_FROM + 1):
+            d[shared + word] = max(d[shared + word], d[record + word])
+        d[shared + EPOCH] = d[record + EPOCH] if lane == 0 else min(d[record + EPOCH], d[shared + EPOCH])
+    d[shared + OLD_ROW] = -1
+    version = p.version_at + (group * p.banks + bank) * VERSION_WORDS
+    d[version + VERSION] += 1
+    d[version + MIXED] = 0
+    return end
+
+
+@small_function
+def serve_any(
+    d: Int64Array,
+    counters: Int64Array,
+    p: DramParameters,
+    k: int,
+    group: int,
+    lane: int,
+    bank: int,
+    row: int,
+    count: int,
+    runs: int,
+    now: int,
+    write: bool,
+) -> int:
+    """Make `count` accesses to a row in one lane of a channel group or in all; return when the last has been
+    transferred (ps)."""
+    version = (p.version_at + (group * p.banks + bank) * VERSION_WORDS) & PLACE
+    if lane == WHOLE and d[version + MIXED]:
+        return serve_lanes(d, counters, p, k, group, bank, row, count, runs, now, write)
+    end, _ = serve(d, counters, p, k, group, lane, bank, row, count, runs, now, write)
+    return end
+
+
+@inlined
+def runs_of(s: State, p: Parameters, k: int, count: int) -> int:
+    """Return how many rows a whole group opens in each channel whatever is open, 0 when its bytes lie as the tensor's.
+
+    A kernel whose tiles are made of short runs of the tensor's own layout opens a row for each run, since by the time
+    it comes back for the next one, others have used the bank.
+    """
+    run = s.kernel_run_bytes[k]
+    rows = 0
+    if run > 0:
+        rows = max(1, min((1 << p.group_shift) // (run << p.dram.channel_shift), count))
+    return rows
+
+
+@inlined
+def extent_of(s: State, p: Parameters, k: int, group: int, lane: int, size: int) -> tuple[int, int, int, int, int, int]:
+    """Return where `size` bytes of a group lie: channel group, channel (WHOLE: all of them), the first access in each,
+    their number, how many of them lie in one row, and the rows opened whatever is open."""
+    q = p.dram
+    channel_group, access = channel_group_of(q, group)
+    if lane == WHOLE:
+        count = ((size >> q.channel_shift) + q.access_bytes - 1) >> q.access_shift
+        return channel_group, WHOLE, access, count, q.piece_accesses, runs_of(s, p, k, count)
+    count = (size + q.access_bytes - 1) >> q.access_shift
+    channel, offset = lane_of(q, lane)
+    return channel_group, channel, access + offset, count, count, 0
 
 
 @inlined
 def dram_read(s: State, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
-    """Fetch `size` bytes of a group into L2; return when they are there (ps).
-
-    A whole group comes from all its channels at once; a part of one from the channel its line lies on.  A channel is
-    done when its bus has moved the bytes and its banks have opened the rows.  Row state is kept per channel group and
-    bank, since whole groups open the same row in all their channels.
-    """
-    bank, row, first, channels, accesses = dram_place(p, group, lane, size)
-    opened, latency = open_rows(s, p, k, bank, row, accesses * channels, channels, lane)
-    busy = (accesses * p.access_bytes * p.channel_ticks_per_kib + 1023) >> 10
-    opening = opened * p.row_ticks
-    start = now * TICKS_PER_PS
-    end = start
-    for channel in range(np.uint64(first), np.uint64(first + channels)):
-        moved = max(s.channel_free[channel], start) + busy
-        s.channel_free[channel] = moved
-        rows_open = max(s.rows_free[channel], start) + opening
-        s.rows_free[channel] = rows_open
-        end = max(end, max(moved, rows_open))
-    s.counters[k, counter.DRAM_READ_BYTES] += accesses * channels * p.access_bytes
-    s.counters[k, counter.DRAM_BUSY_PS] += max(busy, opening) * channels // TICKS_PER_PS
-    return end // TICKS_PER_PS + latency + p.dram_ps
+    """Fetch `size` bytes of a group into L2, from all its channels (`lane` WHOLE) or that of one of its lines; return
+    when they are there (ps)."""
+    q = p.dram
+    channel_group, channel, access, count, step, runs = extent_of(s, p, k, group, lane, size)
+    s.counters[k, counter.DRAM_READ_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
+    end = now
+    while count > 0:
+        bank, row = locate(q, access)
+        piece = min(count, step)
+        done = serve_any(
+            s.dram, s.counters, q, k, channel_group, channel, bank, row, piece, min(runs, piece), now, False
+        )
+        end = max(end, done)
+        access += step
+        count -= step
+    return end + q.latency_ps
 
 
 @inlined
 def dram_write(s: State, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
-    """Post `size` bytes of a group to DRAM; return when they will be there (ps), the queue before them drained.
+    """Post `size` bytes of a group to DRAM; return when a controller that sends what waits will have done so (ps).
 
-    Writes wait in their channel until `write_drain_bytes` are pending and then go out together, paying the bus
-    turnaround once.
+    Writes wait in a queue of their channel (whole groups: of their channel group) and go out in batches.
     """
-    bank, row, first, channels, accesses = dram_place(p, group, lane, size)
-    opened, _ = open_rows(s, p, k, bank, row, accesses * channels, channels, lane)
-    s.counters[k, counter.DRAM_WRITE_BYTES] += accesses * channels * p.access_bytes
-    end = now * TICKS_PER_PS
-    for channel in range(first, first + channels):
-        s.rows_free[channel] = max(s.rows_free[channel], now * TICKS_PER_PS) + opened * p.row_ticks
-        pending = s.pending_writes[channel] + accesses * p.access_bytes
-        if pending >= p.write_drain_bytes:
-            busy = ((pending * p.channel_ticks_per_kib + 1023) >> 10) + p.turnaround_ticks
-            s.channel_free[channel] = max(s.channel_free[channel], now * TICKS_PER_PS) + busy
-            s.counters[k, counter.DRAM_BUSY_PS] += busy // TICKS_PER_PS
-            pending = 0
-        s.pending_writes[channel] = pending
-        end = max(end, s.channel_free[channel])
-    return end // TICKS_PER_PS
+    q = p.dram
+    channel_group, channel, access, count, step, runs = extent_of(s, p, k, group, lane, size)
+    s.counters[k, counter.DRAM_WRITE_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
+    end = now
+    while count > 0:
+        bank, row = locate(q, access)
+        piece = min(count, step)
+        place = row * q.banks + bank
+        end = max(end, post(s.dram, s.counters, q, k, channel_group, channel, place, piece, min(runs, piece), now))
+        access += step
+        count -= step
+    return end
+
+
+@small_function
+def queue_of(p: DramParameters, group: int, lane: int) -> int:
+    """Return the place of the write queue of a lane's controller, or of a whole channel group."""
+    queue = p.channels + group if lane == WHOLE else (group * p.group_channels + lane) >> p.command_shift
+    return (p.waiting_at + queue * (QUEUE_HEADER + p.queue)) & PLACE
+
+
+@called
+def post(
+    d: Int64Array,
+    counters: Int64Array,
+    p: DramParameters,
+    k: int,
+    group: int,
+    lane: int,
+    place: int,
+    count: int,
+    runs: int,
+    now: int,
+) -> int:
+    """Put `count` writes to a row into a write queue, and drain it if it is full; return when they are through, or
+    `now` while they wait (ps)."""
+    queue = queue_of(p, group, lane)
+    tail = d[queue + TAIL]
+    within = 0 if lane == WHOLE else lane & ((1 << p.command_shift) - 1)
+    entry = (((place << p.command_shift) + within) << (2 * COUNT_BITS)) + (runs << COUNT_BITS) + count
+    d[queue + QUEUE_HEADER + (tail & (p.queue - 1))] = entry
+    d[queue + TAIL] = tail + 1
+    d[queue + PENDING] += count << p.command_shift if lane == WHOLE else count
+    if d[queue + PENDING] >= p.drain_from or tail + 1 - d[queue + HEAD] == p.queue:
+        return drain(d, counters, p, k, group, lane, now)
+    return now
+
+
+@called
+def drain(d: Int64Array, counters: Int64Array, p: DramParameters, k: int, group: int, lane: int, now: int) -> int:
+    """Send waiting writes until few are left, turning the data bus around once for all of them; return when the last
+    has been transferred (ps).
+
+    Writes whose bank is ready when their turn comes go first, oldest first, then the others.
+    """
+    queue = queue_of(p, group, lane)
+    stride = GATE_WORDS + p.group_channels
+    gates = (group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
+    start = work_time(d, p, refresh_unit(p, group, 0), now)
+    first = lane if lane == WHOLE else lane >> p.command_shift << p.command_shift
+    lanes = 1 if lane == WHOLE else 1 << p.command_shift
+    for each in range(first, first + lanes):
+        use(d, gates + BUS * stride, each, p.group_channels, start, p.turnaround_ps)
+    counters[k, counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else lanes)
+    turn = turn_of(d, p, gates, first, lanes, start)
+    end = now
+    for until in (turn, NEVER):
+        kept = d[queue + HEAD]
+        for number in range(d[queue + HEAD], d[queue + TAIL]):
+            entry = d[queue + QUEUE_HEADER + (number & (p.queue - 1))]
+            count = entry & ((1 << COUNT_BITS) - 1)
+            runs = (entry >> COUNT_BITS) & ((1 << COUNT_BITS) - 1)
+            each = first + ((entry >> (2 * COUNT_BITS)) & (lanes - 1))
+            place = entry >> (2 * COUNT_BITS + p.command_shift)
+            row = place // p.banks
+            bank = place - row * p.banks
+            record = record_of(d, p, group, bank, each)
+            if d[queue + PENDING] > p.drain_to and (d[record + CLOSE_FROM] <= until or d[record + ROW] == row):
+                d[queue + PENDING] -= count << p.command_shift if lane == WHOLE else count
+                done = serve_any(d, counters, p, k, group, each, bank, row, count, runs, now, True)
+                end = max(end, done)
+            else:
+                d[queue + QUEUE_HEADER + (kept & (p.queue - 1))] = entry
+                kept += 1
+        d[queue + TAIL] = kept
+    turn_of(d, p, gates, first, lanes, start)
+    return end
+
+
+@small_function
+def turn_of(d: Int64Array, p: DramParameters, gates: int, first: int, lanes: int, now: int) -> int:
+    """Let a controller change between reads and writes; return when it has sent the row commands before that (ps).
+
+    The channels of a controller change together.  Rows of the other kind have to be closed first, so that activates
+    stand still for a while.
+    """
+    stride = GATE_WORDS + p.group_channels
+    turn = now
+    for each in range(first, first + lanes):
+        turn = max(turn, use(d, gates + ACTIVATE * stride, each, p.group_channels, now, 0))
+    if p.activate_command_ps > 0 and first != WHOLE:
+        turn = max(turn, use_lane(d, gates + COMMAND * stride, first >> p.command_shift, now, 0))
+    if p.activate_command_ps > 0 and first != WHOLE:
+        use_lane(d, gates + COMMAND * stride, first >> p.command_shift, turn, 0)
+    for each in range(first, first + lanes):
+        use(d, gates + ACTIVATE * stride, each, p.group_channels, turn, p.activate_switch_ps)
+    return turn

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from simulator.core.compiled import scalar_function
+from simulator.core.compiled import small_function
 
 
-@scalar_function
+@small_function
 def mix(x: int, size: int) -> int:
     """Return a hash of a non-negative integer, uniform over 0 <= hash < `size` < 2^31 (Fibonacci hashing)."""
     x = (x * 0x9E3779B1) & 0x7FFFFFFF
     return ((x ^ (x >> 15)) * size) >> 31
 
 
-@scalar_function
+@small_function
 def quotient_of(number: int, size: int, inverse: float) -> int:
     """Return number // size for 0 <= number < 2^52, given `inverse` = 1 / size (a division takes 15 cycles)."""
     quotient = int(number * inverse)
@@ -24,14 +24,14 @@ def quotient_of(number: int, size: int, inverse: float) -> int:
     return quotient
 
 
-@scalar_function
+@small_function
 def rotated(number: int, quotient: int, size: int) -> int:
     """Return the slot of `number` when each run of `size` numbers is dealt once to all slots, from a hashed start."""
     slot = number - quotient * size + mix(quotient, size)
     return slot - size if slot >= size else slot
 
 
-@scalar_function
+@small_function
 def bits(mask: int) -> int:
     """Return the number of ones among the low eight bits."""
     mask = (mask & 0x55) + ((mask >> 1) & 0x55)

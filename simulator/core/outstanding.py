@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from simulator.core import counter
-from simulator.core.compiled import inlined, scalar_function
+from simulator.core.compiled import inlined, small_function
 from simulator.core.state import State
 
 
-@scalar_function
+@small_function
 def histogram_bin(size: int) -> int:
     """Return the bin of a number of bytes: 0 below 2^HISTOGRAM_FIRST, then one for each doubling."""
     place = 0

@@ -7,7 +7,7 @@ a 2-bit prediction of the next use for each way, 3 the farthest (Jaleel et al., 
 
 from __future__ import annotations
 
-from simulator.core.compiled import scalar_function
+from simulator.core.compiled import small_function
 from simulator.core.hashing import mix
 from simulator.core.ways import IDENTITY, WAYS, least_recent, touch
 
@@ -27,7 +27,7 @@ def first_order(policy: int) -> int:
     return {PLRU: 0, SRRIP: 0xFFFFFFFF, BRRIP: 0xFFFFFFFF}.get(policy, IDENTITY)
 
 
-@scalar_function
+@small_function
 def scrambled(number: int) -> int:
     """Return a 31-bit pseudo-random number drawn by its place in a sequence."""
     number = ((number ^ (number >> 15)) * 0x2C1B3C6D) & 0x7FFFFFFF
@@ -35,7 +35,7 @@ def scrambled(number: int) -> int:
     return number ^ (number >> 15)
 
 
-@scalar_function
+@small_function
 def on_use(policy: int, order: int, way: int, ways: int) -> int:
     """Return the word after a hit on `way`."""
     if policy <= RANDOM:
@@ -47,7 +47,7 @@ def on_use(policy: int, order: int, way: int, ways: int) -> int:
     return order
 
 
-@scalar_function
+@small_function
 def on_fill(policy: int, order: int, way: int, ways: int, draw: int) -> int:
     """Return the word after a line has been put into `way`; `draw` is a random number."""
     if policy <= RANDOM:
@@ -62,7 +62,7 @@ def on_fill(policy: int, order: int, way: int, ways: int, draw: int) -> int:
     return order
 
 
-@scalar_function
+@small_function
 def on_evict_first(policy: int, order: int, way: int, ways: int) -> int:
     """Return the word with `way` as the next to go (no effect under random replacement)."""
     if policy == LRU:
@@ -81,7 +81,7 @@ def on_evict_first(policy: int, order: int, way: int, ways: int) -> int:
     return order
 
 
-@scalar_function
+@small_function
 def _point(tree: int, leaf: int, leaves: int, away: int) -> int:
     """Return the tree with all nodes above `leaf` pointing away from it, or with `away` 0 towards it."""
     node = leaves + leaf
@@ -92,7 +92,7 @@ def _point(tree: int, leaf: int, leaves: int, away: int) -> int:
     return tree
 
 
-@scalar_function
+@small_function
 def next_victim(policy: int, order: int, ways: int, draw: int) -> tuple[int, int]:
     """Return the way to replace, all ways being in use, and the word (predictions age until one is distant)."""
     way = least_recent(order, ways)
@@ -115,7 +115,7 @@ def next_victim(policy: int, order: int, ways: int, draw: int) -> tuple[int, int
     return way, order
 
 
-@scalar_function
+@small_function
 def unprotected(order: int, protected: int, ways: int) -> int:
     """Return the least recently used way of an LRU word that is not in the mask `protected`, or WAYS."""
     place = ways - 1

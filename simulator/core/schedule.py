@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from simulator.core import scalar
-from simulator.core.compiled import compiled, inlined
+from simulator.core.compiled import called, inlined
 from simulator.core.heap import push
 from simulator.core.state import CONTEXT_BITS, MAX_STAGES, Int64Array, Parameters, State
 
 
-@compiled
+@called
 def place(s: State, p: Parameters, first: Int64Array, sm: int, now: int) -> bool:
     """Place the next waiting CTA that fits on one SM, oldest kernel first; return whether there was one."""
     for order in range(s.scalars[scalar.KERNELS]):
@@ -45,7 +45,7 @@ def fits(s: State, p: Parameters, k: int, sm: int) -> bool:
     return s.room[sm] >= s.kernel_weight[k] and s.residents[sm] < p.sm_ctas and s.scalars[scalar.FREE] > 0
 
 
-@compiled
+@called
 def place_all(s: State, p: Parameters, first: Int64Array, now: int) -> None:
     """Deal waiting CTAs to the SMs in turn, one each a round, until none fits."""
     idle = 0
@@ -55,7 +55,7 @@ def place_all(s: State, p: Parameters, first: Int64Array, now: int) -> None:
         s.scalars[scalar.NEXT_SM] = (sm + 1) % p.sms
 
 
-@compiled
+@called
 def starved(s: State, p: Parameters) -> int:
     """Return the slot of a kernel that has room on an SM and no CTA left of the chunk it was given, or -1."""
     for order in range(s.scalars[scalar.KERNELS]):
@@ -67,7 +67,7 @@ def starved(s: State, p: Parameters) -> int:
     return -1
 
 
-@compiled
+@called
 def ended(s: State) -> int:
     """Return the slot of a kernel that has nothing left to do, or -1."""
     for order in range(s.scalars[scalar.KERNELS]):

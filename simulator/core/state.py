@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import counter, scalar
+from simulator.core.dram_state import DramParameters, new_dram
 from simulator.core.replacement import LRU, first_order
 from simulator.core.ways import WAYS
 
@@ -53,16 +54,7 @@ class Parameters(NamedTuple):
     partitions: int  # 1 or 2
     cross_ps: int  # that a hit in the other partition takes longer
     cross_ticks_per_kib: int  # of the link between them, each way
-    channels: int
-    channel_ticks_per_kib: int  # refresh included
-    access_bytes: int
-    banks: int  # per channel, a power of two
-    dram_ps: int
-    t_rcd_ps: int
-    t_rp_ps: int
-    row_ticks: int  # least mean time between two rows opened in a channel
-    turnaround_ticks: int
-    write_drain_bytes: int
+    dram: DramParameters
     sector_shift: int  # log2 of the sector, the line and the group in bytes
     line_shift: int
     group_shift: int
@@ -70,13 +62,6 @@ class Parameters(NamedTuple):
     line_mask: int  # all sectors of a line
     set_groups: int  # per partition
     set_groups_inverse: float
-    group_channels: int  # see `channels_per_group`
-    channel_groups: int
-    channel_groups_inverse: float
-    access_shift: int  # log2 of the least DRAM transfer in bytes
-    interleave_shift: int  # log2 of the consecutive lines on one channel
-    channel_shift: int  # log2 of group_channels
-    row_shift: int  # log2 of the groups that share a row in each of their channels
     grouped: int  # 1: a group is one tag while all its lines live one life; 0: every line apart
     seed: int
 
@@ -84,11 +69,6 @@ class Parameters(NamedTuple):
 def lines_per_group(l2_sets: int) -> int:
     """Return how many consecutive lines, in consecutive sets, share one tag while they live one life."""
     return gcd(l2_sets, 32)
-
-
-def channels_per_group(channels: int, group_bytes: int, interleave_bytes: int) -> int:
-    """Return over how many channels the lines of a group are spread."""
-    return gcd(channels, max(1, group_bytes // interleave_bytes))
 
 
 class State(NamedTuple):
@@ -120,11 +100,7 @@ class State(NamedTuple):
     l1_valid: NDArray[np.uint8]  # sector mask
     l1_ready: Int64Array
     l1_free: Int64Array  # ticks, per SM
-    # DRAM
-    channel_free: Int64Array  # ticks
-    open_row: Int64Array
-    rows_free: Int64Array  # ticks: when a channel's banks can open a further row
-    pending_writes: Int64Array  # bytes per channel waiting to be drained
+    dram: Int64Array  # see core/dram_state.py
     # SMs
     port_free: Int64Array  # ticks
     compute_free: Int64Array
@@ -194,10 +170,7 @@ def new_state(p: Parameters) -> State:
         l1_valid=np.zeros(l1_sets * WAYS, np.uint8),
         l1_ready=zeros(l1_sets * WAYS),
         l1_free=zeros(p.sms),
-        channel_free=zeros(p.channels),
-        open_row=np.full(p.channel_groups * p.banks, -1, np.int64),
-        rows_free=zeros(p.channels),
-        pending_writes=zeros(p.channels),
+        dram=new_dram(p.dram),
         port_free=zeros(p.sms),
         compute_free=zeros(p.sms),
         room=np.full(p.sms, SM_CAPACITY, np.int64),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from simulator.core.compiled import compiled
-from simulator.core.state import TICKS_PER_PS, Parameters, State
+from simulator.core.dram import WHOLE, refresh_unit, use, work_time
+from simulator.core.dram_state import BUS, FIRST_OF_BANK_GROUPS, GATE_WORDS
+from simulator.core.state import Parameters, State
 
 
 @compiled
@@ -13,10 +15,13 @@ def post_transfer(s: State, p: Parameters, size: int, writing: bool, now: int) -
     Copies are long runs: rows are opened once in many accesses and not counted.  Writes drain together as those of
     kernels do, and each drain turns the bus around once.
     """
-    share = (size + p.channels - 1) // p.channels
-    busy = (share * p.channel_ticks_per_kib + 1023) >> 10
+    q = p.dram
+    accesses = (size + q.channels * q.access_bytes - 1) // (q.channels * q.access_bytes)
+    busy = accesses * q.burst_ps
     if writing:
-        busy += share * p.turnaround_ticks // p.write_drain_bytes
-    start = now * TICKS_PER_PS
-    for channel in range(p.channels):
-        s.channel_free[channel] = max(s.channel_free[channel], start) + busy
+        busy += accesses * q.turnaround_ps // (q.drain_from - q.drain_to)
+    stride = GATE_WORDS + q.group_channels
+    for group in range(q.channel_groups):
+        bus = (group * (FIRST_OF_BANK_GROUPS + 2 * q.bank_groups) + BUS) * stride
+        start = work_time(s.dram, q, refresh_unit(q, group, 0), now)
+        use(s.dram, bus, WHOLE, q.group_channels, start, busy)

@@ -7,16 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from simulator.config import BitsPerSecond, Bytes, Hertz, Picoseconds, Spec
+from simulator.config import Bytes, Spec
+from simulator.hardware.dram import Hbm
+from simulator.hardware.ranges import Count, NonNegativeTime, PositiveBytes, PositiveHertz, PositiveTime, Ways
 from simulator.hardware.tiers import Host, Link, Ssd
-
-# Upper bounds keep times within 64-bit picoseconds and the state within memory.
-Count = Annotated[int, Field(gt=0, le=1 << 20, strict=True)]
-Ways = Annotated[int, Field(gt=0, le=16, strict=True)]  # 16 way numbers of four bits fit the word that orders them
-PositiveBytes = Annotated[Bytes, Field(gt=0, le=1 << 43)]
-PositiveHertz = Annotated[Hertz, Field(ge=10**6, le=10**11)]
-PositiveTime = Annotated[Picoseconds, Field(gt=0, le=10**12)]
-NonNegativeTime = Annotated[Picoseconds, Field(ge=0, le=10**12)]
 
 
 class Dtype(StrEnum):
@@ -116,50 +110,6 @@ class L2(Spec):
     def bandwidth_bytes_per_s(self) -> int:
         """Peak read bandwidth of all slices together."""
         return self.slices * self.slice_bytes_per_clock * self.clock_hz
-
-
-class Hbm(Spec):
-    """Device memory: HBM stacks, or GDDR/LPDDR chips named by the same levels."""
-
-    size_bytes: PositiveBytes
-    standard: str  # name of a preset in configs/dram, whose keys fill those not given here
-    stacks: Count
-    channels: Count  # per stack; a pseudo-channel counts as a channel
-    channel_bits: Count  # data pins of a channel
-    data_rate_bits_per_s: Annotated[BitsPerSecond, Field(gt=0)]  # per pin
-    banks: Count  # per channel
-    row_bytes: PositiveBytes  # per channel
-    access_bytes: PositiveBytes  # least transfer (burst length x pins)
-    interleave_bytes: PositiveBytes  # consecutive bytes on one channel
-    latency_ps: PositiveTime  # what a miss adds to l2.hit_latency with the row open, unloaded
-    t_rcd_ps: NonNegativeTime
-    t_rp_ps: NonNegativeTime
-    t_ras_ps: NonNegativeTime
-    t_wtr_ps: NonNegativeTime  # write to read turnaround
-    t_rtw_ps: NonNegativeTime  # read to write turnaround
-    t_rfc_ps: NonNegativeTime  # channel time lost to one refresh
-    t_refi_ps: PositiveTime
-
-    @model_validator(mode="after")
-    def _refresh(self) -> Hbm:
-        if self.t_rfc_ps >= self.t_refi_ps:
-            raise ValueError("t_rfc must be shorter than t_refi")
-        return self
-
-    @property
-    def channel_count(self) -> int:
-        """Channels of the whole device."""
-        return self.stacks * self.channels
-
-    @property
-    def channel_bytes_per_s(self) -> int:
-        """Peak bandwidth of one channel."""
-        return self.channel_bits * self.data_rate_bits_per_s // 8
-
-    @property
-    def peak_bytes_per_s(self) -> int:
-        """Pin bandwidth of the device."""
-        return self.channel_count * self.channel_bytes_per_s
 
 
 class Launch(Spec):

@@ -149,7 +149,7 @@ def _tiers(hardware: Hardware, total: NDArray[np.int64], time_ps: int, copies: C
             "bandwidth_bytes_per_s": moved / seconds if seconds else None,
             "utilization": moved / seconds / hbm.peak_bytes_per_s if seconds else None,
             "peak_bandwidth_bytes_per_s": hbm.peak_bytes_per_s,
-            "achievable_bandwidth_bytes_per_s": hbm.peak_bytes_per_s * (1 - hbm.t_rfc_ps / hbm.t_refi_ps),
+            "achievable_bandwidth_bytes_per_s": hbm.achievable_bytes_per_s,
             "size_bytes": hbm.size_bytes,
         },
     }

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 
 import access_patterns as patterns
 import datasheet
+import dram_bench
+import numpy as np
 import numpy as np
 from datasheet import Access
 
 from simulator.core import replay
+from simulator.memory.dram_pattern import DramBench, dram_pattern
 from simulator.trace.record import Hint, Op, TracedKernel
 
 Run = dict[str, int]
@@ -99,6 +102,23 @@ def hinted(replacement: str) -> Run:
     return _run(datasheet.cache_of(32, 4, l2__replacement=replacement) | aside, datasheet.kernel(accesses))
 
 
+def dram_alone(standard: str, **changes: object) -> Run:
+    """Sectors, lines and whole groups, read and written, through refreshes; then the closed loop."""
+    memory = dram_bench.memory(
+        standard, size="2 GiB", channels=4, data_rate="4 Gbit/s", interleave="256 B", latency="20 ns", **changes
+    )
+    rng = np.random.default_rng(2)
+    size = rng.choice([32, 64, 128, 4096], 3000)
+    address = rng.integers(0, 300, 3000) * 4096
+    bench = DramBench(memory)
+    done = bench.serve(address, size, np.cumsum(rng.integers(0, 9000, 3000)), rng.random(3000) < 0.4)
+    out = {"done": int(done.sum())} | dict(
+        zip(("ROW_HITS", "ROW_MISSES", "ROW_CONFLICTS"), bench.row_counts, strict=True)
+    )
+    loop = dram_pattern(memory, *dram_bench.pattern("random_rw50", 64, 1500)[:1], 64)
+    return out | {"time": loop.time_ps, "latency": round(1000 * loop.mean_read_latency_ps), "hits": loop.row_hits}
+
+
 def everything() -> Iterator[tuple[str, Callable[[], Run]]]:
     """Yield every scenario by name."""
     yield "mixed lru", lambda: mixed_cache("lru")
@@ -106,6 +126,9 @@ def everything() -> Iterator[tuple[str, Callable[[], Run]]]:
     yield "streaming", streaming
     yield "barriers", barriers
     yield "together", together
+    yield "DRAM, all-bank refresh", lambda: dram_alone("hbm2", refresh="all-bank", t_rfc="350 ns")
+    yield "DRAM, per-bank refresh", lambda: dram_alone("gddr6", bank_hash=[0, 5])
+    yield "DRAM, closed pages", lambda: dram_alone("hbm4", page_policy="closed", refresh="spread")
     yield "through L1", through_l1
     for replacement in ("lru", "plru", "random", "srrip", "brrip"):
         yield f"hinted {replacement}", lambda replacement=replacement: hinted(replacement)

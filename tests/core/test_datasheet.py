@@ -2,7 +2,7 @@
 
 The bench device has round numbers.  SM at 1 GHz, 64 B/clk port: a 32-byte sector takes 0.5 ns.  L2 hit 200 ns.  A DRAM
 access of 64 B takes 2 ns of its channel, 100 ns more than a hit with its row open and 110 ns when the row has to be
-opened; closing a row costs nothing here.  A CTA makes its first access 50 ns after it is placed.
+opened; nothing else about rows or bank groups costs time here (tests/core/test_dram_timing.py).  A CTA makes its first access 50 ns after it is placed.
 """
 
 from __future__ import annotations
@@ -37,6 +37,13 @@ BENCH: dict[str, object] = {
     "hbm.t_rcd": "10 ns",
     "hbm.t_rp": "0 ns",
     "hbm.t_ras": "0 ns",
+    "hbm.t_rtp": "0 ns",
+    "hbm.t_rrd_s": "0 ns",
+    "hbm.t_rrd_l": "0 ns",
+    "hbm.t_faw": "0 ns",
+    "hbm.t_pre": "0 ns",
+    "hbm.t_act": "0 ns",
+    "hbm.n_ccd_l": 2,
     "hbm.t_rfc": "0 ns",
     "launch.cta_start": "50 ns",
 }
@@ -45,7 +52,7 @@ MISS = 100 * NS + TRANSFER + HIT
 ROW = 10 * NS
 ROUNDING = 2  # ps
 BASE = 1 << 32
-FAR = 1 << 30  # another row, and another line group, set and channel
+FAR = (1 << 30) + (1 << 15)  # another row and bank, and another line group and set
 
 
 def bench(**changes: object) -> Device:
@@ -79,7 +86,7 @@ def test_a_second_read_of_the_line_hits() -> None:
 
 def test_a_row_conflict_closes_first() -> None:
     """Two rows of one bank in turn: with one channel of one bank every other row is a conflict."""
-    device = bench(hbm__channels=1, hbm__banks=1, hbm__t_rp="7 ns")
+    device = bench(hbm__channels=1, hbm__banks=1, hbm__bank_groups=1, hbm__t_rp="7 ns")
     first = run(device, kernel([Access(BASE)]))
     second = run(device, kernel([Access(BASE + FAR)]), first.end_ps)
     assert (first.counters["ROW_MISSES"], second.counters["ROW_CONFLICTS"]) == (1, 1)

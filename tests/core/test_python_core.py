@@ -38,5 +38,5 @@ def test_the_scenarios_touch_every_counter() -> None:
     totals: dict[str, int] = {}
     for name, scenario in scenarios.everything():
         if name != "together":
-            totals = {key: totals.get(key, 0) + value for key, value in scenario().items()}
+            totals |= {key: totals.get(key, 0) + value for key, value in scenario().items()}
     assert [key for key, value in totals.items() if value == 0] == []

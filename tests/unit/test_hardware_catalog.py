@@ -19,10 +19,12 @@ DEVICES = [
     "v100-sxm-32gb",
 ]  # fmt: skip
 LINKS = ["cxl2", "cxl3", "nvlink-c2c", "pcie3", "pcie4", "pcie5", "pcie6"]
-STANDARDS = ["gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "lpddr5"]
+STANDARDS = ["ddr5", "gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "hbm4", "lpddr5", "lpddr5x"]
 WITHOUT_SOURCE = {"name", "vendor", "architecture", "hbm.standard", "l2.replacement"}
 TIMING_KEYS = {
-    "t_rcd", "t_rp", "t_ras", "t_wtr", "t_rtw", "t_rfc", "t_refi", "banks", "row", "access", "channel_bits",
+    "n_bl", "n_ccd_s", "n_ccd_l", "n_ccd_l_wr", "t_cl", "t_cwl", "t_rcd", "t_rcd_wr", "t_rp", "t_ras", "t_rtp", "t_wr",
+    "t_rrd_s", "t_rrd_l", "t_faw", "t_wtr", "t_rtw", "t_pre", "t_act", "refresh", "t_rfc", "t_refi", "banks",
+    "bank_groups", "row", "access", "channel_bits", "command_sharing", "mapping", "bank_hash", "queue", "page_policy",
 }  # fmt: skip
 
 # Bus width in bits and data rate in Gbit/s per pin, from product pages and from what the driver reports.
@@ -307,6 +309,17 @@ def test_an_override_reaches_a_preset_key_and_a_nested_one():
         ("sm.count=many", ["h100-sxm.toml", "sm.count", "many"]),
         ("sm.clock=1.7 MiB", ["h100-sxm.toml", "sm.clock", "MHz"]),
         ("hbm.t_rfc=5 us", ["h100-sxm.toml", "hbm", "t_rfc must be shorter than t_refi"]),
+        ("hbm.banks=0", ["h100-sxm.toml", "hbm.banks", "greater than 0"]),
+        ("hbm.banks=12", ["h100-sxm.toml", "hbm.banks", "power of two"]),
+        ("hbm.bank_groups=64", ["h100-sxm.toml", "hbm.bank_groups", "32 banks"]),
+        ("hbm.row=16 B", ["h100-sxm.toml", "hbm.row", "access (32 B)"]),
+        ("hbm.mapping=row:10 bank group column", ["h100-sxm.toml", "hbm.mapping", "do not cover", "row:14"]),
+        ("hbm.mapping=row bank:2 group column", ["h100-sxm.toml", "hbm.mapping", "2 bank bits", "bank:3"]),
+        ("hbm.mapping=row bank column", ["h100-sxm.toml", "hbm.mapping", "group must be there once"]),
+        ("hbm.mapping=row bank:3x group column", ["h100-sxm.toml", "hbm.mapping", "bank:3x", "column:5"]),
+        ("hbm.bank_hash=[0, 5, 7]", ["h100-sxm.toml", "hbm.bank_hash", "two shifts"]),
+        ("hbm.n_ccd_l=1", ["h100-sxm.toml", "hbm", "must not fall"]),
+        ("hbm.refresh=never", ["h100-sxm.toml", "hbm.refresh", "per-bank"]),
         ("l2.ways=17", ["h100-sxm.toml", "l2.ways", "less than or equal to 16"]),
         ("l2.ways=7", ["h100-sxm.toml", "l2", "multiple of ways"]),
         ("l2.replacement=plru", ["h100-sxm.toml", "l2.replacement", "lru"]),
