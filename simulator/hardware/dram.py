@@ -99,7 +99,7 @@ class Hbm(Spec):
     @field_validator("mapping")
     @classmethod
     def _covers_the_device(cls, value: str, info: ValidationInfo) -> str:
-        if _GEOMETRY <= info.data.keys():  # otherwise what is wrong there is reported
+        if info.data.keys() >= _GEOMETRY:  # otherwise what is wrong there is reported
             mapped(value, *_widths(info.data))
         return value
 

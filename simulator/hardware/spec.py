@@ -80,9 +80,9 @@ class L2(Spec):
     fetch_bytes: PositiveBytes | None = None  # least that a read miss fetches; None: a sector
     mshrs: Count  # lines on their way from memory, per slice
     partitions: Literal[1, 2]
-    cross_latency_ps: NonNegativeTime = 0  # that the far partition takes longer
+    cross_latency_ps: NonNegativeTime | None = None  # that the far partition takes longer
     cross_bytes_per_clock: Count | None = None  # between the partitions, each way
-    set_aside_bytes: Annotated[Bytes, Field(ge=0)] = 0  # for lines to be evicted last
+    set_aside_bytes: Annotated[Bytes, Field(ge=0)] | None = None  # for lines to be evicted last
     replacement: Literal["lru", "plru", "random", "srrip", "brrip"]
 
     @model_validator(mode="after")
@@ -102,7 +102,7 @@ class L2(Spec):
             raise ValueError("replacement plru needs a power of two of ways")
         if self.set_aside_bytes and self.replacement != "lru":
             raise ValueError("set_aside needs replacement lru")
-        if self.set_aside_bytes > self.size_bytes * 3 // 4:
+        if (self.set_aside_bytes or 0) > self.size_bytes * 3 // 4:
             raise ValueError("set_aside can be at most three quarters of size")
         return self
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from simulator.core import counter
 from simulator.errors import CapacityError, TierscopeError
 from simulator.hardware import Hardware

@@ -12,7 +12,6 @@ import access_patterns as patterns
 import datasheet
 import dram_bench
 import numpy as np
-import numpy as np
 from datasheet import Access
 
 from simulator.core import replay
