@@ -37,3 +37,11 @@ def bits(mask: int) -> int:
     mask = (mask & 0x55) + ((mask >> 1) & 0x55)
     mask = (mask & 0x33) + ((mask >> 2) & 0x33)
     return (mask & 0x0F) + (mask >> 4)
+
+
+@small_function
+def scrambled(number: int) -> int:
+    """Return a 31-bit pseudo-random number drawn by its place in a sequence."""
+    number = ((number ^ (number >> 15)) * 0x2C1B3C6D) & 0x7FFFFFFF
+    number = ((number ^ (number >> 12)) * 0x297A2D39) & 0x7FFFFFFF
+    return number ^ (number >> 15)

@@ -18,7 +18,7 @@ import numpy as np
 from simulator.core import counter, scalar
 from simulator.core.compiled import inlined
 from simulator.core.dram import WHOLE, dram_read, dram_write
-from simulator.core.hashing import bits, mix, quotient_of, rotated
+from simulator.core.hashing import bits, mix, quotient_of, rotated, scrambled
 from simulator.core.l1 import l1_lookup
 from simulator.core.outstanding import note_outstanding
 from simulator.core.replacement import (
@@ -28,7 +28,6 @@ from simulator.core.replacement import (
     on_evict_first,
     on_fill,
     on_use,
-    scrambled,
     unprotected,
 )
 from simulator.core.state import MSHR_RING, TICKS_PER_PS, Parameters, State
@@ -150,7 +149,7 @@ def whole_fetches(p: Parameters, mask: int) -> int:
 
 @inlined
 def note_lane(s: State, partition: int, missed: int, dirty: int, kept: bool) -> None:
-    """Keep what `rejoin` needs to know of a lane: how many sectors it missed, whether all are dirty in the same ones."""
+    """Keep what `rejoin` needs to know of a lane: sectors missed, and whether all are dirty in the same ones."""
     s.scalars[scalar.MISSED + partition] += missed
     seen = s.scalars[scalar.DIRTY + partition]
     if not kept or (seen >= 0 and seen != dirty):
@@ -201,7 +200,7 @@ def line_access(
     """
     lines = p.group_lines if lane == WHOLE else 1
     column = max(lane, 0) * p.partitions * p.set_groups + slot
-    writing = kind == WRITE or kind == REDUCE
+    writing = kind in (WRITE, REDUCE)
     partition = home if writing else near
     copy = -1  # near entry that waits for the home's answer
     wanted = mask
@@ -338,8 +337,11 @@ def range_access(
     moved = 0
     for group in range(address >> p.group_shift, ((end - 1) >> p.group_shift) + 1):
         start = group << p.group_shift
-        slot = rotated(group, quotient_of(group, p.set_groups, p.set_groups_inverse), p.set_groups)
-        home = mix(group, p.partitions) if p.partitions > 1 else 0
+        turn = quotient_of(group, p.set_groups, p.set_groups_inverse)
+        slot = rotated(group, turn, p.set_groups)
+        home = 0
+        if p.partitions > 1:  # the groups of a slot are at home in either partition in turn
+            home = (turn + scrambled(slot)) & 1
         s.scalars[scalar.ACCESSES] += 1
         low = max(address - start, 0)
         high = min(end - start, 1 << p.group_shift) - 1

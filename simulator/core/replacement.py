@@ -28,14 +28,6 @@ def first_order(policy: int) -> int:
 
 
 @small_function
-def scrambled(number: int) -> int:
-    """Return a 31-bit pseudo-random number drawn by its place in a sequence."""
-    number = ((number ^ (number >> 15)) * 0x2C1B3C6D) & 0x7FFFFFFF
-    number = ((number ^ (number >> 12)) * 0x297A2D39) & 0x7FFFFFFF
-    return number ^ (number >> 15)
-
-
-@small_function
 def on_use(policy: int, order: int, way: int, ways: int) -> int:
     """Return the word after a hit on `way`."""
     if policy <= RANDOM:

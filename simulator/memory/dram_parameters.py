@@ -40,7 +40,7 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
     slower = Fraction(hbm.t_refi_ps, hbm.t_refi_ps - hbm.t_rfc_ps) if hbm.refresh == "spread" else Fraction(1)
     clock = Fraction(hbm.access_bytes * PS_PER_S, hbm.channel_bytes_per_s * hbm.n_bl) * slower
     burst = ceil(clock * hbm.n_ccd_s)
-    activate = ceil(max(hbm.t_rrd_s_ps, Fraction(hbm.t_faw_ps, 4)) * slower)
+    activate = ceil(max(Fraction(hbm.t_rrd_s_ps), Fraction(hbm.t_faw_ps, 4)) * slower)
     activate_group = ceil(hbm.t_rrd_l_ps * slower)
     # what cannot be a bottleneck beside the activates of its channels is left out, which makes an access faster
     commands_bind = (hbm.t_pre_ps + hbm.t_act_ps) * hbm.command_sharing > activate

@@ -80,14 +80,14 @@ class DramBench:
         """
         shape = np.shape(address)
         done = np.zeros(shape, np.int64)
-        columns = (np.broadcast_to(np.asarray(x, np.int64), shape).copy() for x in (address, request_bytes))
+        where, size = (np.broadcast_to(np.asarray(x, np.int64), shape).copy() for x in (address, request_bytes))
         kinds = np.broadcast_to(np.asarray(write, np.uint8), shape).copy()
         arrival = np.broadcast_to(np.asarray(arrival_ps, np.int64), shape).copy()
-        answer(self._state, self.parameters, *columns, kinds, arrival, done)
+        answer(self._state, self.parameters, where, size, kinds, arrival, done)
         return done
 
     def places(self, address: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return channel, bank, row and number of the access within its channel for each address (bytes), a row each."""
+        """Return channel, bank, row and number of the access within its channel, a row for each address (bytes)."""
         place = np.zeros((len(address), 4), np.int64)
         find_places(self.parameters, np.asarray(address, np.int64), place)
         return place

@@ -13,8 +13,8 @@ from simulator.units import PS_PER_S
 def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> Parameters:
     """Return the core's scalars for a device.
 
-    Bandwidths become times per KiB in 1/1024 ps, rounded up, so that no simulated rate exceeds its peak.  Raises ConfigError for a
-    geometry the core cannot represent.
+    Bandwidths become times per KiB in 1/1024 ps, rounded up, so that no simulated rate exceeds its peak.  Raises
+    ConfigError for a geometry the core cannot represent.
     """
     sm, l1, l2, hbm = hardware.sm, hardware.l1, hardware.l2, hardware.hbm
     if l2.sector_bytes & (l2.sector_bytes - 1):

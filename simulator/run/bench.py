@@ -213,14 +213,17 @@ def _stream(kind: str) -> Measure:
         warm = WARM_CAPACITIES * hardware.l2.size_bytes // widest
         threads = min(1024, hardware.sm.threads // 2 // 32 * 32)
         runs.run(kernels.stream(hardware, kind, threads, 0, warm))
+        place = warm * widest  # nothing is touched twice
         for block in blocks:
             threads = int(block)
-            first = (warm * widest + STREAM_BYTES // 4) // (threads * kernels.DOUBLE_BYTES)
+            width = threads * kernels.DOUBLE_BYTES
+            first = -(-place // width)
             wave = 2 * hardware.sm.count
+            place = (first + (SHORT_WAVES + LONG_WAVES) * wave) * width
             short, long = SHORT_WAVES * wave, LONG_WAVES * wave
             short_ps = runs.run(kernels.stream(hardware, kind, threads, first, short))
             long_ps = runs.run(kernels.stream(hardware, kind, threads, first + short, long))
-            whole = STREAM_BYTES / (threads * kernels.DOUBLE_BYTES)
+            whole = STREAM_BYTES / width
             time_ps = _whole_launch(short_ps, short, long_ps, long, whole) + hardware.launch.graph_ps
             yield Point(block, _gb_per_s(STREAM_BYTES * kernels.STREAM_KERNELS[kind].streams, time_ps))
 

@@ -2,7 +2,8 @@
 
 The bench device has round numbers.  SM at 1 GHz, 64 B/clk port: a 32-byte sector takes 0.5 ns.  L2 hit 200 ns.  A DRAM
 access of 64 B takes 2 ns of its channel, 100 ns more than a hit with its row open and 110 ns when the row has to be
-opened; nothing else about rows or bank groups costs time here (tests/core/test_dram_timing.py).  A CTA makes its first access 50 ns after it is placed.
+opened; nothing else about rows or bank groups costs time here (tests/core/test_dram_timing.py).  A CTA makes its
+first access 50 ns after it is placed.
 """
 
 from __future__ import annotations

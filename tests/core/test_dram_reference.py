@@ -29,7 +29,8 @@ def simulated(row: dict[str, str]) -> PatternResult:
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['memory']} {row['pattern']}")
 def test_agrees_with_the_cycle_level_simulator(row: dict[str, str]) -> None:
-    """Bandwidth within 7 %, row hits within 3 % of the requests and, where most hit, of the hits, latency within 12 %."""
+    """Bandwidth within 7 %, row hits within 3 % of the requests and, where most hit, of the hits, latency within
+    12 %."""
     result = simulated(row)
     assert result.bandwidth_bytes_per_s / 1e9 == pytest.approx(float(row["bandwidth_gb_per_s"]), rel=0.07)
     hits = 100 * result.row_hits / REQUESTS

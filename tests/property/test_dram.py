@@ -83,7 +83,7 @@ def test_no_channel_beats_its_pins(device: Hardware, seed: int, reach: int, whol
 @settings(max_examples=40, deadline=None)
 @given(MEMORIES, st.integers(0, 2**32 - 1), st.integers(2, 4))
 def test_an_extent_is_its_accesses_one_by_one(device: Hardware, seed: int, count: int) -> None:
-    """Requests of up to a line against single accesses of the same arrival; far from a refresh, which may fall between."""
+    """Requests of up to a line against single accesses arriving together, far from a refresh that may fall between."""
     access = device.hbm.access_bytes
     count = min(count, LINE // access)
     if device.hbm.page_policy == "closed":
