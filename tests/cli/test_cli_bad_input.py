@@ -261,13 +261,13 @@ MISTAKES = [
     Mistake(
         "device lacks a key",
         (*SMALL, "--hardware", "gpu.toml"),
-        ("gpu.toml", "l2.ways", "missing"),
+        ("gpu.toml", "l1.ways", "missing"),
         {"gpu.toml": device("\nways = ", "\n# ")},
     ),
     Mistake(
         "device has another key",
         (*SMALL, "--hardware", "gpu.toml"),
-        ("gpu.toml", "l2.way:", "'ways'"),
+        ("gpu.toml", "l1.way:", "'ways'"),
         {"gpu.toml": device("\nways = ", "\nway = 3\nways = ")},
     ),
     Mistake(

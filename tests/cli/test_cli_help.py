@@ -114,7 +114,7 @@ def test_shown_hardware_can_be_used_again(tierscope: Command) -> None:
         for table, part in first["config"]["hardware"].items()
         if isinstance(part, dict)
         for key, value in part.items()
-        if not isinstance(value, dict | bool)
+        if value is not None and not isinstance(value, dict | bool)
     ]
     arguments = [argument for setting in settings for argument in ("--set", setting)]
     again = tierscope("run", "--model", "gpt2", "--hardware", "l40s", *arguments, *options).json
