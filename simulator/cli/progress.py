@@ -52,4 +52,4 @@ def announce_compilation() -> None:
     from simulator.core.compiled import is_compiled
 
     if not is_compiled():
-        print("compiling the memory core for this machine (once, about ten seconds)", file=sys.stderr, flush=True)
+        print("compiling the memory core for this machine (once, about a minute)", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """The one decorator of compiled code, and where its machine code is kept.
 
-Compiled code is cached between runs (a warm start costs 0.1 s instead of ten seconds).  numba notices a change of
+Compiled code is cached between runs (a warm start costs 0.1 s instead of a minute).  numba notices a change of
 the file a function stands in, not of the constants and helpers it takes from other files, so the cache folder is
 named by a digest of all of core/.  numba's on-disk cache is not safe under concurrent writers: process pools compile
 in the parent first and only read in the workers.  No fastmath: times are integers.

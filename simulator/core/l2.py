@@ -30,6 +30,7 @@ from simulator.core.replacement import (
     on_use,
     unprotected,
 )
+from simulator.core.server import book
 from simulator.core.state import MSHR_RING, TICKS_PER_PS, Parameters, State
 from simulator.core.ways import WAYS, find_way, least_recent
 
@@ -130,11 +131,9 @@ def fetch(s: State, p: Parameters, k: int, group: int, lane: int, size: int, now
 @inlined
 def cross(s: State, p: Parameters, k: int, near: int, size: int, now: int) -> int:
     """Move `size` bytes to partition `near` from the other; return when the link is through with them (ps)."""
-    busy = (size * p.cross_ticks_per_kib + 1023) >> 10
-    free = max(s.cross_free[near], now * TICKS_PER_PS) + busy
-    s.cross_free[near] = free
+    done, _ = book(s.cross_free, near, p.cross_ticks_per_kib, size, now)
     s.counters[k, counter.CROSS_BYTES] += size
-    return free // TICKS_PER_PS
+    return done // TICKS_PER_PS
 
 
 @inlined
@@ -305,12 +304,9 @@ def rejoin(s: State, p: Parameters, slot: int, whole: bool, hint: int) -> None:
 @inlined
 def slice_access(s: State, p: Parameters, k: int, line: int, size: int, now: int) -> int:
     """Book `size` bytes at the slice a line lies in; return when it has delivered them (ps)."""
-    where = mix(line, p.slices)
-    busy = (size * p.slice_ticks_per_kib + 1023) >> 10
-    free = max(s.slice_free[where], now * TICKS_PER_PS) + busy
-    s.slice_free[where] = free
+    done, busy = book(s.slice_free, mix(line, p.slices), p.slice_ticks_per_kib, size, now)
     s.counters[k, counter.SLICE_BUSY_TICKS] += busy
-    return free // TICKS_PER_PS
+    return done // TICKS_PER_PS
 
 
 @inlined

@@ -15,13 +15,13 @@ from simulator.core.heap import sift_down
 from simulator.core.l2 import PREFETCH, READ, range_access
 from simulator.core.outstanding import note_outstanding
 from simulator.core.schedule import ended, place, place_all, starved
+from simulator.core.server import book
 from simulator.core.state import (
     CONTEXT_BITS,
     MAX_CONTEXTS,
     MAX_STAGES,
     RING,
     TICKS_PER_PS,
-    Int64Array,
     Parameters,
     Program,
     State,
@@ -61,15 +61,6 @@ def enter_flight(s: State, k: int, sm: int, size: int, arrival: int) -> None:
     s.in_flight_tail[sm] += 1
     s.in_flight_bytes[sm] += size
     note_outstanding(s, k, counter.SM_HISTOGRAM, counter.SM_PEAK_BYTES, s.in_flight_bytes[sm])
-
-
-@inlined
-def book(free: Int64Array, where: int, ticks_per_kib: int, size: int, now: int) -> tuple[int, int]:
-    """Book `size` bytes at a server; return when it is through with them and how long that takes it (ticks)."""
-    busy = (size * ticks_per_kib + 1023) >> 10
-    done = max(free[where], now * TICKS_PER_PS) + busy
-    free[where] = done
-    return done, busy
 
 
 @inlined

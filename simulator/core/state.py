@@ -41,7 +41,6 @@ class Parameters(NamedTuple):
     l1_ticks_per_kib: int
     sm_cycle_ticks: int
     port_ticks_per_kib: int
-    l2_sets: int  # per partition
     l2_ways: int
     l2_ticks_per_kib: int
     l2_hit_ps: int  # near partition

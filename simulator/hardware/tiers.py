@@ -6,14 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from simulator.config import BitsPerSecond, Bytes, BytesPerSecond, Picoseconds, Spec
+from simulator.config import BitsPerSecond, Bytes, BytesPerSecond, Spec
+from simulator.hardware.ranges import Count, NonNegativeTime
 
-Count = Annotated[int, Field(gt=0, le=1 << 20, strict=True)]
 Depth = Annotated[int, Field(gt=0, le=256, strict=True)]
 TierBytes = Annotated[Bytes, Field(gt=0, le=1 << 50)]
 ChunkBytes = Annotated[Bytes, Field(ge=512, le=64 << 20)]
 Rate = Annotated[BytesPerSecond, Field(ge=10**6, le=10**14)]
-Latency = Annotated[Picoseconds, Field(ge=0, le=10**12)]
 
 
 class Link(Spec):
@@ -32,7 +31,7 @@ class Link(Spec):
     write_header_bytes: Annotated[Bytes, Field(ge=0, le=4096)]  # framing, header and checksum of that packet
     read_payload_bytes: Annotated[Bytes, Field(gt=0, le=4096)]  # of a read completion, towards the device
     read_header_bytes: Annotated[Bytes, Field(ge=0, le=4096)]
-    latency_ps: Latency  # one way, unloaded; a read crosses twice
+    latency_ps: NonNegativeTime  # one way, unloaded; a read crosses twice
     copy_engines: Annotated[int, Field(gt=0, le=64, strict=True)]  # one serves one copy at a time
     chunk_bytes: ChunkBytes  # what a descriptor is cut into
     queue_depth: Depth  # chunks of a copy in flight
@@ -68,14 +67,14 @@ class Host(Spec):
     kind: str  # name of a preset in configs/hosts
     size_bytes: TierBytes  # DRAM
     bandwidth_bytes_per_s: Rate  # DRAM, reads and writes together
-    latency_ps: Latency  # DRAM, unloaded
+    latency_ps: NonNegativeTime  # DRAM, unloaded
     memcpy_bytes_per_s: Rate  # one core copying between a pageable and a pinned buffer
     staging_bytes: ChunkBytes  # pinned bounce buffer through which pageable copies go
     inline_bytes: Annotated[Bytes, Field(ge=0, le=1 << 20)]  # pageable copies to the device of up to this size ride
     # in the command buffer, without a DMA read of their own
-    setup_pinned_ps: Latency  # call of a copy of pinned memory to the first request of the copy engine
-    setup_pageable_ps: Latency
-    completion_ps: Latency  # last byte moved to the host going on
+    setup_pinned_ps: NonNegativeTime  # call of a copy of pinned memory to the first request of the copy engine
+    setup_pageable_ps: NonNegativeTime
+    completion_ps: NonNegativeTime  # last byte moved to the host going on
 
 
 class Ssd(Spec):
@@ -85,7 +84,7 @@ class Ssd(Spec):
     size_bytes: TierBytes
     read_bandwidth_bytes_per_s: Rate
     write_bandwidth_bytes_per_s: Rate
-    latency_ps: Latency  # of a read, unloaded
-    write_latency_ps: Latency
+    latency_ps: NonNegativeTime  # of a read, unloaded
+    write_latency_ps: NonNegativeTime
     chunk_bytes: ChunkBytes  # of a request
     queue_depth: Depth  # requests in flight

@@ -34,7 +34,6 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> 
         l1_ways=l1.ways,
         l1_hit_ps=l1.hit_latency_ps,
         l1_ticks_per_kib=_ticks_per_kib(l1.bytes_per_clock * sm.clock_hz),
-        l2_sets=sets,
         l2_ways=l2.ways,
         l2_ticks_per_kib=_ticks_per_kib(l2.bandwidth_bytes_per_s),
         l2_hit_ps=l2.hit_latency_ps,

@@ -58,17 +58,8 @@ def to_csv(bench: Bench) -> str:
 
 def page(bench: Bench) -> str:
     """Return a self-contained page with one interactive plot."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("simulator", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     sources = dict.fromkeys(curve["source"] for curve in bench["curves"] if curve["source"])
-    return environment.get_template("bench.html").render(
+    return html.template("bench.html").render(
         title=f"{bench['title']} on {bench['hardware_name']}",
         overrides=bench["overrides"],
         sources=list(sources),

@@ -10,11 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator.report import charts, groups, headline, memory_chart, table, values
 from simulator.report.groups import KernelGroup, TimeBudget
 from simulator.report.values import Result, at, plain
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 MOST_ROWS = 60  # of the kernel table
 
@@ -30,6 +33,11 @@ class Cell:
 
 def render(result: Result) -> str:
     """Return the report of a result as one self-contained HTML page."""
+    return template("page.html").render(_page(result))
+
+
+def template(name: str) -> Template:
+    """Return a page template of this folder, with escaping on."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -39,7 +47,7 @@ def render(result: Result) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(_page(result))
+    return environment.get_template(name)
 
 
 def _page(result: Result) -> dict[str, Any]:
