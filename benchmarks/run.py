@@ -127,8 +127,8 @@ def replay(device: Device, kernel: TracedKernel, clock: int = 0) -> tuple[float,
 
 
 def device() -> Device:
-    """Return a fresh H100 with the replacement policy that the twins have."""
-    return Device(load("h100-sxm", ["l2.replacement=lru"]).spec)
+    """Return a fresh H100 with the replacement policy and the single partition that the twins have."""
+    return Device(load("h100-sxm", ["l2.replacement=lru", "l2.partitions=1"]).spec)
 
 
 def starts(quick: bool) -> Iterator[Line]:

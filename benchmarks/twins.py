@@ -19,8 +19,15 @@ Int64Array = NDArray[np.int64]
 
 def set_groups_of(groups: int, parameters: Parameters) -> Int64Array:
     """Return the set group of each of the first `groups` groups of lines."""
-    size = parameters.set_groups
-    return np.array([rotated(group, group // size, size) for group in range(groups)], np.int64)
+    return _dealt(groups, parameters.set_groups)
+
+
+@numba.njit
+def _dealt(groups: int, size: int) -> Int64Array:
+    table = np.empty(groups, np.int64)
+    for group in range(groups):
+        table[group] = rotated(group, group // size, size)
+    return table
 
 
 def python_hits(

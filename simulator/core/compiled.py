@@ -53,12 +53,14 @@ def inlined(function: F) -> F:
 
 
 def small_function(function: F) -> F:
-    """Compile a function that takes few arrays: LLVM inlines it, which takes less time than numba's own inlining."""
+    """Compile a function that takes few arrays: LLVM inlines it, which takes less time than numba's own inlining.
+
+    It has no entry for Python, which dies when it calls it: only compiled code may."""
     settings = _SETTINGS | {"cache": False}
     return cast(F, numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **settings)(function))
 
 
 def called(function: F) -> F:
-    """Compile a function that only compiled code calls, and that stays a call of its own."""
+    """Compile a function that stays a call of its own, and that only compiled code may call (see `small_function`)."""
     settings = _SETTINGS | {"cache": False}
     return cast(F, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **settings)(function))
