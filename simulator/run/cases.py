@@ -42,6 +42,11 @@ class GemmCase(Case):
     dtype: Dtype = Dtype.BF16
     weight_copies: Count = 1
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of one copy of the weight."""
+        return self.n * self.k * self.dtype.bytes
+
     def shape(self) -> GemmShape:
         """Return the product."""
         output = Dtype.BF16 if self.dtype is Dtype.FP8 else self.dtype

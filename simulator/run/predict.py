@@ -54,10 +54,11 @@ def predict(
     case: GemmCase | DecodeAttentionCase | PrefillAttentionCase,
     hardware: Hardware,
     scalars: Implementation | None = None,
+    reshape: Callable[[TracedKernel], TracedKernel] | None = None,
 ) -> Prediction:
     """Return the predicted time of one call of `case`, with the framework's `scalars` unless others are given.
 
-    Raises CapacityError when its operands do not fit the device.
+    Every kernel goes through `reshape` first, if given.  Raises CapacityError when the operands do not fit the device.
     """
     if scalars is None:
         scalars = getattr(implementations(case.framework), case.kernel)
@@ -71,6 +72,8 @@ def predict(
         calls = _Calls(_gemm_calls(case, hardware, scalars), touched)
     else:
         calls = _Calls([_attention_call(case, hardware, scalars)], touched)
+    if reshape is not None:
+        calls = _Calls([[reshape(kernel) for kernel in kernels] for kernels in calls.kernels], touched)
     runs, count = _replay(case, calls, hardware)
     gap_ps = scalars.replay_ps // len(calls.kernels) if case.launch is LaunchMode.GRAPH else 0
     return _prediction(runs, count, gap_ps, hardware)

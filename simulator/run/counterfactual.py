@@ -1,0 +1,110 @@
+"""The model with one mechanism switched off, to see what that mechanism is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simulator.core.state import MAX_STAGES
+from simulator.hardware import Hardware
+from simulator.lowering.implementation import Implementation, implementations
+from simulator.memory.occupancy import ctas_per_sm
+from simulator.run.cases import DecodeAttentionCase, GemmCase, PrefillAttentionCase
+from simulator.run.predict import Prediction, predict
+from simulator.trace.record import KernelHeader, Records, TracedKernel
+from simulator.workload.protocol import CacheState
+
+Case = GemmCase | DecodeAttentionCase | PrefillAttentionCase
+Reshape = Callable[[TracedKernel, Hardware], TracedKernel]
+
+UNLIMITED_BYTES = 1 << 30
+UNLIMITED_MSHRS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """What is changed to take one mechanism away: the device, the case, the fitted scalars, each kernel."""
+
+    title: str
+    device: Callable[[Hardware], Hardware] = lambda hardware: hardware
+    cache: CacheState | None = None
+    replay_ps: int | None = None
+    kernel: Reshape | None = None
+
+
+def _no_launch(hardware: Hardware) -> Hardware:
+    launch = hardware.launch.model_copy(update={"graph_ps": 0, "stream_ps": 0})
+    return hardware.model_copy(update={"launch": launch})
+
+
+def _no_limits(hardware: Hardware) -> Hardware:
+    sm = hardware.sm.model_copy(update={"outstanding_bytes": UNLIMITED_BYTES})
+    l2 = hardware.l2.model_copy(update={"mshrs": UNLIMITED_MSHRS})
+    return hardware.model_copy(update={"sm": sm, "l2": l2})
+
+
+def _one_partition(hardware: Hardware) -> Hardware:
+    """One partition of the whole size; a miss keeps its mean latency, of which half of the crossing was a part."""
+    if hardware.l2.partitions == 1:
+        return hardware
+    crossing = (hardware.l2.cross_latency_ps or 0) // 2
+    hbm = hardware.hbm.model_copy(update={"latency_ps": hardware.hbm.latency_ps + crossing})
+    return hardware.model_copy(update={"l2": hardware.l2.model_copy(update={"partitions": 1}), "hbm": hbm})
+
+
+def _most_stages(kernel: TracedKernel, hardware: Hardware) -> TracedKernel:
+    return replace(kernel, header=replace(kernel.header, stages=MAX_STAGES))
+
+
+def _no_waves(kernel: TracedKernel, hardware: Hardware) -> TracedKernel:
+    """Scale what each CTA computes, and its prologue, so that whole waves take the time of the fraction of waves that
+    the grid fills: c CTAs on s places take c / s instead of ceil(c / s)."""
+    places = hardware.sm.count * ctas_per_sm(hardware.sm, kernel.header)
+    ctas = kernel.header.requesters
+    if ctas % places == 0:
+        return kernel
+    share = ctas / places / -(-ctas // places)
+    header: KernelHeader = replace(kernel.header, prologue_ps=int(kernel.header.prologue_ps * share))
+    return replace(kernel, header=header, chunks=_Scaled(kernel.chunks, share))
+
+
+class _Scaled:
+    """Chunks of records whose compute cycles are multiplied by `share`."""
+
+    def __init__(self, chunks: Iterable[Records], share: float) -> None:
+        self._chunks, self._share = chunks, share
+
+    def __iter__(self) -> Iterator[Records]:
+        for chunk in self._chunks:
+            cycles = np.rint(chunk.compute_cycles * self._share).astype(chunk.compute_cycles.dtype)
+            yield replace(chunk, compute_cycles=cycles)
+
+
+MECHANISMS = {
+    "l2": Mechanism("L2 residency: nothing is left in L2 from the replay before", cache=CacheState.COLD),
+    "in-flight": Mechanism(
+        "finite bytes in flight: no limit per SM, MSHRs for all misses, the most buffers per CTA",
+        device=_no_limits,
+        kernel=_most_stages,
+    ),
+    "launch": Mechanism("launch overhead: kernels and replays follow each other at once", device=_no_launch, replay_ps=0),
+    "waves": Mechanism("wave quantisation: c CTAs on s places take c / s waves of work", kernel=_no_waves),
+    "partitions": Mechanism("partitioned L2: one partition of the same size", device=_one_partition),
+}
+"""By the name that ``tierscope validate --without`` takes."""
+
+
+def predict_without(name: str, case: Case, hardware: Hardware) -> Prediction:
+    """Return the prediction with the mechanism called `name` switched off; raises as `predict` does."""
+    mechanism = MECHANISMS[name]
+    device = mechanism.device(hardware)
+    if mechanism.cache is not None:
+        case = case.model_copy(update={"cache": mechanism.cache})
+    scalars: Implementation = getattr(implementations(case.framework), case.kernel)
+    if mechanism.replay_ps is not None:
+        scalars = scalars.model_copy(update={"replay_ps": mechanism.replay_ps})
+    change = mechanism.kernel
+    reshape = (lambda kernel: change(kernel, device)) if change else None
+    return predict(case, device, scalars, reshape)

@@ -1,0 +1,1 @@
+"""Predicted beside measured kernel times: rows of a public database, how they are drawn, predicted and judged."""

@@ -1,0 +1,206 @@
+"""Measured rows: read from the database, counted, left out with a reason, and drawn.
+
+`Ledger` keeps the books: for every file, rows = left out + not drawn + drawn.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator import hardware
+from simulator.errors import ConfigError
+from simulator.hardware import Hardware
+from simulator.lowering.implementation import Framework
+from simulator.validation.kernels import database
+from simulator.validation.kernels.database import Columns, Database, Table
+from simulator.validation.kernels.left_out import rules
+from simulator.validation.kernels.sampling import stratified
+from simulator.validation.kernels.suite import CALIBRATION_GPUS, DEVICES, DTYPES, Case, KernelSuite
+
+CALIBRATION, TEST = "calibration", "test"
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """One measured kernel: where its row stands, what ran, and how long it took."""
+
+    source: str  # table and row
+    suite: str
+    device: str
+    framework: str
+    version: str
+    set: str
+    dtype: str
+    case: Case
+    measured_s: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows of a suite are wanted: `sample` None is all of them; none named of `devices` and `frameworks`: any."""
+
+    sample: int | None = None
+    seed: int = 0
+    devices: tuple[str, ...] = ()
+    frameworks: tuple[str, ...] = ()
+    longest_s: float | None = None
+
+
+@dataclass
+class Ledger:
+    """What became of the rows of each file: reasons and counts by file; `usable` and `drawn` rows in all."""
+
+    files: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, Counter[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    usable: int = 0
+    drawn: int = 0
+
+    def enter(self, file: str, rows: int) -> None:
+        """Note a file and its rows."""
+        self.files[file] = rows
+        self.left_out[file] = Counter()
+
+    def reasons(self) -> Counter[str]:
+        """Return how many rows each reason took, over all files."""
+        return sum(self.left_out.values(), Counter())
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """The rows of one table that can be predicted."""
+
+    table: Table
+    columns: Columns
+    rows: NDArray[np.int64]
+    calibration: NDArray[np.bool_]
+
+
+def select(suite: KernelSuite, source: Database, selection: Selection) -> tuple[list[MeasuredRow], Ledger]:
+    """Return the rows drawn for a suite and the books of its files.
+
+    Raises ConfigError when nothing that was asked for is in the database.
+    """
+    ledger = Ledger()
+    if source.version != database.VERSION:
+        ledger.notes.append(f"the database is {source.version}; the rules for its rows were written for "
+                            f"{database.PACKAGE} {database.VERSION}")  # fmt: skip
+    tables = [table for table in source.tables(suite.family, suite.file) if _wanted(table, selection)]
+    usable = [found for table in tables if (found := _usable(suite, table, selection, ledger)) is not None]
+    if not usable:
+        raise ConfigError(
+            f"suite {suite.name}: no usable row of the hardware and frameworks named in {source.root}; "
+            f"it has {', '.join(sorted({table.gpu for table in source.tables(suite.family, suite.file)})) or 'no table'}"
+        )
+    drawn = [row for found, rows in _draw(suite, usable, selection) for row in _materialise(suite, found, rows)]
+    ledger.usable, ledger.drawn = sum(len(found.rows) for found in usable), len(drawn)
+    return drawn, ledger
+
+
+def _wanted(table: Table, selection: Selection) -> bool:
+    if selection.frameworks and table.framework not in selection.frameworks:
+        return False
+    return not selection.devices or DEVICES.get(table.gpu) in selection.devices
+
+
+def _usable(suite: KernelSuite, table: Table, selection: Selection, ledger: Ledger) -> _Usable | None:
+    """Return the usable rows of a table, having entered the others with their reasons; None when there are none."""
+    try:
+        columns = database.read(table)
+    except ConfigError as error:
+        ledger.notes.append(str(error))
+        return None
+    ledger.enter(table.name, columns.rows)
+    out = ledger.left_out[table.name]
+    if whole := _whole_table(suite, table, columns):
+        out[whole] = columns.rows
+        return None
+    left = np.ones(columns.rows, np.bool_)
+    for reason, mask in rules(suite, table, columns):
+        if taken := int(np.count_nonzero(left & mask)):
+            out[reason] += taken
+        left &= ~mask
+    if selection.longest_s is not None:
+        long = left & (columns.numbers("latency") * 1e-3 > selection.longest_s)
+        out[f"longer than the {selection.longest_s * 1e3:g} ms asked for"] += int(np.count_nonzero(long))
+        left &= ~long
+    out += Counter()  # drop reasons that took nothing
+    rows = np.flatnonzero(left)
+    calibration = columns.calibration()[rows] if table.gpu in CALIBRATION_GPUS else np.zeros(len(rows), np.bool_)
+    return _Usable(table, columns, rows, calibration) if len(rows) else None
+
+
+def _whole_table(suite: KernelSuite, table: Table, columns: Columns) -> str | None:
+    """Return why no row of a table can be used, if that is so."""
+    if _device(table.gpu) is None:
+        return f"no hardware description of {table.gpu}"
+    if table.framework not in set(Framework):
+        return f"unknown framework {table.framework}"
+    missing = [name for name in suite.required if name not in columns.names]
+    return f"no column {missing[0]}" if missing else None
+
+
+def _device(gpu: str) -> Hardware | None:
+    try:
+        return hardware.load(DEVICES[gpu]).spec if gpu in DEVICES else None
+    except ConfigError:
+        return None
+
+
+def _draw(
+    suite: KernelSuite, usable: Sequence[_Usable], selection: Selection
+) -> list[tuple[_Usable, NDArray[np.int64]]]:
+    """Return the rows drawn of each table; strata are GPU, framework, element type, and calibration or test."""
+    if selection.sample is None:
+        return [(found, found.rows) for found in usable]
+    names: dict[tuple[str, str, str, bool], int] = {}
+    strata, sizes = [], []
+    for found in usable:
+        codes, words = found.columns.words(suite.dtype)
+        keys = [
+            names.setdefault((found.table.gpu, found.table.framework, words[code], bool(mine)), len(names))
+            for code, mine in zip(codes[found.rows], found.calibration, strict=True)
+        ]
+        strata.append(np.array(keys, np.int64))
+        sizes.append(suite.size(found.columns)[found.rows])
+    chosen = stratified(np.concatenate(strata), np.concatenate(sizes), selection.sample, selection.seed)
+    bounds = np.cumsum([0, *(len(found.rows) for found in usable)])
+    return [
+        (found, found.rows[chosen[(chosen >= low) & (chosen < high)] - low])
+        for found, low, high in zip(usable, bounds[:-1], bounds[1:], strict=True)
+    ]
+
+
+def _materialise(suite: KernelSuite, found: _Usable, rows: NDArray[np.int64]) -> list[MeasuredRow]:
+    """Return the chosen rows of a table as cases."""
+    table, columns = found.table, found.columns
+    device = _device(table.gpu)
+    assert device is not None
+    codes, words = columns.words(suite.dtype)
+    numbers = {name: np.nan_to_num(columns.numbers(name))[rows] for name in (*suite.positive, *suite.optional)}
+    latency = columns.numbers("latency")[rows]
+    mine = found.calibration[np.searchsorted(found.rows, rows)]
+    measured = []
+    for place, row in enumerate(rows):
+        values = {name: int(column[place]) for name, column in numbers.items()}
+        dtype = DTYPES[words[codes[row]]]
+        tree = suite.case(values, dtype, table.framework, device) | {"framework": table.framework}
+        measured.append(
+            MeasuredRow(
+                source=f"{table.name}:{row}",
+                suite=suite.name,
+                device=DEVICES[table.gpu],
+                framework=table.framework,
+                version=table.version,
+                set=CALIBRATION if mine[place] else TEST,
+                dtype=dtype,
+                case=suite.kernel.model_validate(tree),
+                measured_s=float(latency[place]) * 1e-3,
+            )
+        )
+    return measured

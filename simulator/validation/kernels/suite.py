@@ -1,0 +1,203 @@
+"""The kernel suites: which tables hold their rows, how a row becomes a case under the protocol it was measured by,
+and which subsets of its rows have a target.
+
+The protocol (collectors of aiconfigurator 0.12.0): replays of one CUDA graph after warm-up, L2 never flushed.  A GEMM
+calls several copies of its weight in turn; attention reads the same paged KV cache at every replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.hardware import Hardware
+from simulator.lowering.implementation import Framework
+from simulator.run.cases import DecodeAttentionCase, GemmCase, PrefillAttentionCase
+from simulator.validation.kernels.database import Columns
+
+Case = GemmCase | DecodeAttentionCase | PrefillAttentionCase
+Values = Mapping[str, int]
+
+MB = 10**6
+PAGE_TOKENS = 64
+WEIGHT_COPIES = 6
+TRTLLM_MOST_COPIES = 5
+
+DEVICES = {
+    "a100_sxm": "a100-sxm-80gb",
+    "h100_sxm": "h100-sxm",
+    "h200_sxm": "h200-sxm",
+    "b200_sxm": "b200-sxm",
+    "b300_sxm": "b300-sxm",
+    "gb200": "gb200",
+    "gb300": "gb300",
+    "l40s": "l40s",
+    "rtx_pro_6000_server": "rtx-pro-6000",
+}
+"""The description in configs/hardware of each GPU of the database; one without a description is left out."""
+
+CALIBRATION_GPUS = ("a100_sxm", "h100_sxm")
+
+DTYPES = {"bfloat16": "bf16", "fp8": "fp8"}
+"""The element types that are predicted, as the database names them."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A subset of a suite's rows with a target: the largest mean error allowed, by framework (None: no target)."""
+
+    name: str
+    holds: Callable[[Case], bool]
+    limits: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class KernelSuite:
+    """One suite: where its rows stand and what they mean.
+
+    `positive` columns hold counts of at least 1, `optional` ones counts where 0 or nothing has a meaning of its own.
+    """
+
+    name: str
+    title: str
+    family: str
+    file: str
+    kernel: type[Case]
+    dtype: str
+    positive: tuple[str, ...]
+    optional: tuple[str, ...]
+    size: Callable[[Columns], NDArray[np.float64]]
+    case: Callable[[Values, str, str, Hardware], dict[str, Any]]
+    parts: tuple[Part, ...]
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns without which no row of a table can be used."""
+        return (*self.positive, self.dtype, "latency")
+
+
+def weight_copies(framework: str, weight_bytes: int, l2_bytes: int) -> int:
+    """Return how many copies of a weight one graph calls in turn, by the rule of the framework's collector."""
+    if framework == Framework.TRTLLM:
+        return max(1, min(TRTLLM_MOST_COPIES, -(-l2_bytes // weight_bytes)))
+    return WEIGHT_COPIES
+
+
+def _gemm(values: Values, dtype: str, framework: str, device: Hardware) -> dict[str, Any]:
+    shape = {name: values[name] for name in ("m", "n", "k")}
+    weight_bytes = GemmCase.model_validate(shape | {"dtype": dtype}).weight_bytes
+    return shape | {"dtype": dtype, "weight_copies": weight_copies(framework, weight_bytes, device.l2.size_bytes)}
+
+
+def _heads(values: Values) -> dict[str, int]:
+    return {
+        "batch": values["batch_size"],
+        "heads": values["num_heads"],
+        "kv_heads": values["num_key_value_heads"] or values["num_heads"],
+        "head_dim": values["head_dim"],
+        "page_tokens": PAGE_TOKENS,
+        "window": values["window_size"],
+    }
+
+
+def _decode(values: Values, dtype: str, framework: str, device: Hardware) -> dict[str, Any]:
+    return _heads(values) | {"kv_len": values["isl"] + values["step"], "kv_dtype": dtype}
+
+
+def _prefill(values: Values, dtype: str, framework: str, device: Hardware) -> dict[str, Any]:
+    return _heads(values) | {"seq_len": values["isl"], "dtype": dtype}
+
+
+def _gemm_size(columns: Columns) -> NDArray[np.float64]:
+    m, n, k = (columns.numbers(name) for name in ("m", "n", "k"))
+    return m * k + n * k + m * n
+
+
+def _attention_size(columns: Columns) -> NDArray[np.float64]:
+    heads, kv_heads = columns.numbers("num_heads"), np.nan_to_num(columns.numbers("num_key_value_heads"))
+    tokens = columns.numbers("isl")
+    keys = tokens + np.nan_to_num(columns.numbers("step"))
+    wide = tokens * heads + keys * np.where(kv_heads > 0, kv_heads, heads)
+    return wide * columns.numbers("batch_size") * columns.numbers("head_dim")
+
+
+def _everywhere(limit: float) -> dict[str, float]:
+    return dict.fromkeys(("vllm", "sglang", "trtllm"), limit)
+
+
+def _gemm_case(case: Case) -> GemmCase:
+    assert isinstance(case, GemmCase)
+    return case
+
+
+def _kv_bytes(case: Case) -> int:
+    assert isinstance(case, DecodeAttentionCase)
+    shape = case.shape()
+    return 2 * shape.batch * (shape.kv_len - shape.first_key) * shape.kv_token_bytes
+
+
+def _all(case: Case) -> bool:
+    return True
+
+
+HEADS = ("batch_size", "num_heads", "head_dim", "isl")
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        KernelSuite(
+            name="gemm",
+            title="matrix products",
+            family="gemm",
+            file="gemm_perf.parquet",
+            kernel=GemmCase,
+            dtype="gemm_dtype",
+            positive=("m", "n", "k"),
+            optional=(),
+            size=_gemm_size,
+            case=_gemm,
+            parts=(
+                Part(
+                    "m <= 64, weights over 4 MB",
+                    lambda case: _gemm_case(case).m <= 64 and _gemm_case(case).weight_bytes > 4 * MB,
+                    _everywhere(0.12),
+                ),
+                Part("m <= 8192", lambda case: _gemm_case(case).m <= 8192, _everywhere(0.18)),
+                Part("all sizes", _all, {}),
+            ),
+        ),
+        KernelSuite(
+            name="decode-attention",
+            title="attention of one new token over cached ones",
+            family="attention",
+            file="generation_attention_perf.parquet",
+            kernel=DecodeAttentionCase,
+            dtype="kv_cache_dtype",
+            positive=(*HEADS, "step"),
+            optional=("num_key_value_heads", "window_size"),
+            size=_attention_size,
+            case=_decode,
+            parts=(
+                Part("KV over 16 MB", lambda case: _kv_bytes(case) > 16 * MB, _everywhere(0.20) | {"vllm": 0.15}),
+                Part("all sizes", _all, _everywhere(0.20)),
+            ),
+        ),
+        KernelSuite(
+            name="prefill-attention",
+            title="attention of a prompt over itself",
+            family="attention",
+            file="context_attention_perf.parquet",
+            kernel=PrefillAttentionCase,
+            dtype="kv_cache_dtype",
+            positive=HEADS,
+            optional=("num_key_value_heads", "step", "window_size"),
+            size=_attention_size,
+            case=_prefill,
+            parts=(Part("all sizes", _all, _everywhere(0.20)),),
+        ),
+    )
+}
