@@ -1,110 +1,76 @@
-"""Transcribe the calibration sample: python validation/sample.py (needs pip install "tierscope[validation]").
+"""Transcribe measured rows: python validation/sample.py (needs pip install "tierscope[validation]").
 
-Takes from the measured kernel rows of aiconfigurator-core 0.12.0 (Apache-2.0) those of design's calibration set, that
-is A100 and H100 rows with crc32(case key) % 10 == 0, and of these at most ROWS per GPU, framework and family, evenly
-over their sizes.  Case key: all columns but latency and power, as str(), joined by commas in file order.  No other
-row is ever read into it.  FOCUS holds all calibration rows of the two cases that README.md reports one by one: m = 1
-products on H100, and vLLM decode attention with 32 heads, 8 KV heads, head size 128 on H100.
+calibration_sample.csv: of the calibration rows (A100 and H100 rows with crc32(case key) % 10 == 0), at most ROWS per
+GPU, framework and family, evenly over their times.  h100_focus.csv: all calibration rows of the two cases that
+README.md reports one by one, m = 1 products on H100 and vLLM decode attention with 32 heads, 8 KV heads, head size 128
+on H100.  rows/kernels.csv: the small set that `tierscope validate --transcribed` takes, a draw of TRANSCRIBED rows of
+each suite up to LONGEST_S, over all GPUs, calibration and test rows.
 """
 
 from __future__ import annotations
 
 import csv
-import importlib.util
-import math
-import sys
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+from simulator.validation.kernels import database, transcribed
+from simulator.validation.kernels.rows import CALIBRATION, MeasuredRow, Selection, select
+from simulator.validation.kernels.suite import SUITES, KernelSuite
 
 ROWS = 60
-TARGET = Path(__file__).with_name("calibration_sample.csv")
-FOCUS = Path(__file__).with_name("h100_focus.csv")
-GPUS = {"a100_sxm": "a100-sxm-80gb", "h100_sxm": "h100-sxm"}
-L2_MIB = {"a100_sxm": 40, "h100_sxm": 50}
+TRANSCRIBED = 120
+LONGEST_S = 3e-4
+HERE = Path(__file__).parent
 VERSIONS = {
-    "a100_sxm": {"sglang": "0.5.10", "trtllm": "1.0.0", "vllm": "0.14.0"},
-    "h100_sxm": {"sglang": "0.5.14", "trtllm": "1.3.0rc20", "vllm": "0.24.0"},
+    "a100-sxm-80gb": {"sglang": "0.5.10", "trtllm": "1.0.0", "vllm": "0.14.0"},
+    "h100-sxm": {"sglang": "0.5.14", "trtllm": "1.3.0rc20", "vllm": "0.24.0"},
 }
-FILES = {
-    "gemm": ("gemm", "gemm_perf.parquet"),
-    "decode_attention": ("attention", "generation_attention_perf.parquet"),
-    "prefill_attention": ("attention", "context_attention_perf.parquet"),
-}
-COLUMNS = [
-    *("kernel", "hardware", "framework", "version", "m", "n", "k", "dtype", "weight_copies", "batch", "kv_len"),
-    *("seq_len", "heads", "kv_heads", "head_dim", "kv_dtype", "page_tokens", "window", "measured_s"),
-]
+SHAPE = (
+    *("m", "n", "k", "dtype", "weight_copies", "batch", "kv_len", "seq_len", "heads", "kv_heads", "head_dim"),
+    *("kv_dtype", "page_tokens", "window"),
+)
+TIES = ("m", "n", "k", "batch", "heads", "kv_heads", "head_dim", "window", "kv_len", "seq_len")
+COLUMNS = ["kernel", "hardware", "framework", "version", *SHAPE, "measured_s"]
 
 
-def calibration_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the calibration rows of one table."""
-    table = pq.read_table(path)
-    keys = [name for name in table.column_names if name not in ("latency", "power")]
-    latency = table["latency"].to_pylist()
-    for index, values in enumerate(zip(*(table[key].to_pylist() for key in keys), strict=True)):
-        if zlib.crc32(",".join(map(str, values)).encode()) % 10 == 0:
-            yield dict(zip(keys, values, strict=True)) | {"latency": latency[index]}
+def calibration_rows(suite: KernelSuite, source: database.Database) -> list[MeasuredRow]:
+    """Return the bf16 calibration rows of the pinned versions."""
+    rows, _ = select(suite, source, Selection(devices=tuple(VERSIONS)))
+    return [
+        row
+        for row in rows
+        if row.set == CALIBRATION and row.dtype == "bf16" and VERSIONS[row.device][row.framework] == row.version
+    ]
 
 
-def case(kernel: str, gpu: str, framework: str, row: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a row in the columns of ``tierscope predict``, or None when it is not bf16 or known to be wrong."""
-    if kernel == "gemm":
-        if row["gemm_dtype"] != "bfloat16":
-            return None
-        weight = 2 * row["n"] * row["k"]
-        copies = max(1, min(5, math.ceil(L2_MIB[gpu] * 2**20 / weight))) if framework == "trtllm" else 6
-        return {name: row[name] for name in "mnk"} | {"dtype": "bf16", "weight_copies": copies}
-    if row["attn_dtype"] != "bfloat16" or row["kv_cache_dtype"] != "bfloat16":
-        return None
-    if gpu == "a100_sxm" and framework == "trtllm" and row["num_heads"] != row["num_key_value_heads"]:
-        return None  # V aliases K in that collector: up to 1.7 times the DRAM peak
-    shape = {
-        "batch": row["batch_size"],
-        "heads": row["num_heads"],
-        "kv_heads": row["num_key_value_heads"] or row["num_heads"],
-        "head_dim": row["head_dim"],
-        "page_tokens": 64,
-        "window": row.get("window_size") or 0,
-    }
-    if kernel == "decode_attention":
-        return shape | {"kv_len": row["isl"] + row["step"], "kv_dtype": "bf16"}
-    return shape | {"seq_len": row["isl"], "dtype": "bf16"}
+def values(row: MeasuredRow) -> dict[str, Any]:
+    """Return a row in the columns of the calibration files."""
+    case = row.case.model_dump(mode="json")
+    own = {"kernel": row.case.kernel, "hardware": row.device, "framework": row.framework, "version": row.version}
+    return own | {name: case[name] for name in SHAPE if name in case} | {"measured_s": f"{row.measured_s:.4g}"}
 
 
-def main() -> None:
-    """Write the sample."""
-    spec = importlib.util.find_spec("aiconfigurator_core")
-    if spec is None or not spec.submodule_search_locations:
-        sys.exit('the measured rows are not installed: pip install "tierscope[validation]"')
-    data = Path(next(iter(spec.submodule_search_locations))) / "systems" / "data"
-    sample: list[dict[str, Any]] = []
-    focus: list[dict[str, Any]] = []
-    for kernel, (family, name) in FILES.items():
-        for gpu, frameworks in VERSIONS.items():
-            for framework, version in frameworks.items():
-                path = data / gpu / family / framework / version / name
-                common = {"kernel": kernel, "hardware": GPUS[gpu], "framework": framework, "version": version}
-                rows = []
-                for row in calibration_rows(path):
-                    found = case(kernel, gpu, framework, row)
-                    if found:
-                        rows.append(common | found | {"measured_s": f"{row['latency'] * 1e-3:.4g}"})
-                rows.sort(key=lambda row: (float(row["measured_s"]), str(row)))
-                step = max(1, len(rows) / ROWS)
-                sample += [rows[int(i * step)] for i in range(min(ROWS, len(rows)))]
-                focus += [row for row in rows if in_focus(row)]
-    for target, rows in ((TARGET, sample), (FOCUS, focus)):
-        with target.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+def by_framework(rows: Iterable[MeasuredRow]) -> list[list[dict[str, Any]]]:
+    """Return the rows of each GPU and framework, the shortest first."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row.device, row.framework), []).append(values(row))
+    for group in groups.values():
+        group.sort(key=lambda row: (float(row["measured_s"]), [str(row.get(name)) for name in TIES]))
+    return [groups[name] for name in sorted(groups)]
 
 
-def in_focus(row: dict[str, Any]) -> bool:
+def thinned(groups: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return at most ROWS of each group, evenly over their times."""
+    chosen = []
+    for group in groups:
+        step = max(1, len(group) / ROWS)
+        chosen += [group[int(i * step)] for i in range(min(ROWS, len(group)))]
+    return chosen
+
+
+def in_focus(row: Mapping[str, Any]) -> bool:
     """Return whether a row is one of the two cases."""
     if row["hardware"] != "h100-sxm":
         return False
@@ -112,6 +78,31 @@ def in_focus(row: dict[str, Any]) -> bool:
         return bool(row["m"] == 1)
     heads = (row.get("heads"), row.get("kv_heads"), row.get("head_dim"), row.get("window"))
     return row["kernel"] == "decode_attention" and row["framework"] == "vllm" and heads == (32, 8, 128, 0)
+
+
+def write(target: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows under a header."""
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    """Write the three files."""
+    source = database.installed()
+    sample: list[dict[str, Any]] = []
+    focus: list[dict[str, Any]] = []
+    small: list[dict[str, Any]] = []
+    for suite in SUITES.values():
+        groups = by_framework(calibration_rows(suite, source))
+        sample += thinned(groups)
+        focus += [row for group in groups for row in group if in_focus(row)]
+        drawn, _ = select(suite, source, Selection(sample=TRANSCRIBED, longest_s=LONGEST_S))
+        small += [transcribed.to_csv_values(row, f"{database.SOURCE} {row.source}") for row in drawn]
+    write(HERE / "calibration_sample.csv", COLUMNS, sample)
+    write(HERE / "h100_focus.csv", COLUMNS, focus)
+    write(HERE / "rows" / transcribed.FILE, transcribed.COLUMNS, small)
 
 
 if __name__ == "__main__":

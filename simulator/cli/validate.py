@@ -10,15 +10,17 @@ from typing import Any
 import click
 
 from simulator.cli.options import check_outputs, format_options, output, override_option
+from simulator.cli.validate_kernels import KERNEL_SUITES, kernel_choice, kernel_options, validate_kernels
+from simulator.errors import ConfigError
 
 OUT_OF_TOLERANCE = 1
-SUITES = ("microbenchmarks",)
+MICROBENCHMARKS = "microbenchmarks"
 PLOTS = "plots"
 
 
 @click.command()
-@click.argument("suite", metavar="SUITE", type=click.Choice(SUITES), default=SUITES[0])
-@click.option("--only", multiple=True, metavar="BENCHMARK", help="Only this benchmark.  May be given again.")
+@click.argument("suites", metavar="[SUITE]...", nargs=-1, type=click.Choice([MICROBENCHMARKS, *KERNEL_SUITES]))
+@click.option("--only", multiple=True, metavar="BENCHMARK", help="Only this microbenchmark.  May be given again.")
 @click.option("--hardware", "devices", multiple=True, metavar="NAME", help="Only this device.  May be given again.")
 @override_option
 @format_options
@@ -26,10 +28,42 @@ PLOTS = "plots"
     "--report",
     "folder",
     type=click.Path(path_type=Path),
-    help="Also write SUITE.md into this directory, and a plot of every curve into plots/ in it.",
+    help="Also write pages into this directory and plots into plots/ in it: microbenchmarks.md, or REPORT.md and "
+    "REPORT.html of kernel suites.",
 )
+@kernel_options
 def validate(
-    suite: str,
+    suites: tuple[str, ...],
+    only: tuple[str, ...],
+    devices: tuple[str, ...],
+    overrides: tuple[str, ...],
+    form: str,
+    target: Path | None,
+    folder: Path | None,
+    **kernel: Any,
+) -> int:
+    """Compare predictions with measurements; exits with 1 where one is out of its tolerance.
+
+    microbenchmarks (the default): the curves of public microbenchmarks, from hardware parameters alone.
+
+    gemm, decode-attention, prefill-attention: kernel times measured under serving frameworks, from the optional
+    dependencies "validation", or with --transcribed the few rows that ship.  tierscope list suites lists all suites.
+    """
+    if not suites or MICROBENCHMARKS in suites:
+        given = [name for name, value in kernel.items() if value not in (None, (), False)]
+        if len(set(suites)) > 1:
+            raise ConfigError("suite microbenchmarks: has a report of its own; name it alone")
+        if given:
+            option = given[0].replace("_", "-")
+            raise ConfigError(f"suite microbenchmarks: --{option} is for kernel suites; name one of them")
+        return _microbenchmarks(only, devices, overrides, form, target, folder)
+    if only:
+        raise ConfigError("--only is for microbenchmarks; kernel suites take --hardware and --framework")
+    common = {"devices": devices, "overrides": overrides, "form": form, "target": target, "folder": folder}
+    return validate_kernels(kernel_choice(tuple(dict.fromkeys(suites)), common, kernel))
+
+
+def _microbenchmarks(
     only: tuple[str, ...],
     devices: tuple[str, ...],
     overrides: tuple[str, ...],
@@ -37,15 +71,11 @@ def validate(
     target: Path | None,
     folder: Path | None,
 ) -> int:
-    """Compare predictions with measurements; exits with 1 where one is out of its tolerance.
-
-    microbenchmarks: the curves of public microbenchmarks, from hardware parameters alone.  tierscope list suites
-    lists the suites.
-    """
     from simulator.cli.progress import row_progress
     from simulator.report import text, validation
     from simulator.validation import suites
 
+    suite = MICROBENCHMARKS
     targets = suites.select(only, devices)
     check_outputs(target)
     if folder is not None:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulator.core.state import MAX_STAGES
 from simulator.hardware import Hardware
 from simulator.lowering.implementation import Implementation, implementations
 from simulator.memory.occupancy import ctas_per_sm
 from simulator.run.cases import DecodeAttentionCase, GemmCase, PrefillAttentionCase
 from simulator.run.predict import Prediction, predict
-from simulator.trace.record import KernelHeader, Records, TracedKernel
+from simulator.trace.record import Records, TracedKernel
 from simulator.workload.protocol import CacheState
 
 Case = GemmCase | DecodeAttentionCase | PrefillAttentionCase
@@ -54,10 +53,6 @@ def _one_partition(hardware: Hardware) -> Hardware:
     return hardware.model_copy(update={"l2": hardware.l2.model_copy(update={"partitions": 1}), "hbm": hbm})
 
 
-def _most_stages(kernel: TracedKernel, hardware: Hardware) -> TracedKernel:
-    return replace(kernel, header=replace(kernel.header, stages=MAX_STAGES))
-
-
 def _no_waves(kernel: TracedKernel, hardware: Hardware) -> TracedKernel:
     """Scale what each CTA computes, and its prologue, so that whole waves take the time of the fraction of waves that
     the grid fills: c CTAs on s places take c / s instead of ceil(c / s)."""
@@ -66,7 +61,7 @@ def _no_waves(kernel: TracedKernel, hardware: Hardware) -> TracedKernel:
     if ctas % places == 0:
         return kernel
     share = ctas / places / -(-ctas // places)
-    header: KernelHeader = replace(kernel.header, prologue_ps=int(kernel.header.prologue_ps * share))
+    header = replace(kernel.header, prologue_ps=int(kernel.header.prologue_ps * share))
     return replace(kernel, header=header, chunks=_Scaled(kernel.chunks, share))
 
 
@@ -85,11 +80,12 @@ class _Scaled:
 MECHANISMS = {
     "l2": Mechanism("L2 residency: nothing is left in L2 from the replay before", cache=CacheState.COLD),
     "in-flight": Mechanism(
-        "finite bytes in flight: no limit per SM, MSHRs for all misses, the most buffers per CTA",
+        "finite bytes in flight: no limit per SM, MSHRs for all misses; kernels keep the buffers they have",
         device=_no_limits,
-        kernel=_most_stages,
     ),
-    "launch": Mechanism("launch overhead: kernels and replays follow each other at once", device=_no_launch, replay_ps=0),
+    "launch": Mechanism(
+        "launch overhead: kernels and replays follow each other at once", device=_no_launch, replay_ps=0
+    ),
     "waves": Mechanism("wave quantisation: c CTAs on s places take c / s waves of work", kernel=_no_waves),
     "partitions": Mechanism("partitioned L2: one partition of the same size", device=_one_partition),
 }

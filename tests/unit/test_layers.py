@@ -49,7 +49,7 @@ LIBRARIES = {  # where an outside library may be imported
     "click": {"cli"},
     "plotly": {"report"},
     "jinja2": {"report"},
-    "pyarrow": {"trace"},
+    "pyarrow": {"trace", "validation"},
     "rich": {"report", "cli"},
 }
 

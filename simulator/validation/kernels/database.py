@@ -46,10 +46,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Database:
-    """A folder ``<gpu>/<family>/<framework>/<version>/<file>`` and the release it comes from."""
+    """A folder ``<gpu>/<family>/<framework>/<version>/<file>``; `version` is the package's, None for other folders."""
 
     root: Path
-    version: str
+    version: str | None
+
+    @property
+    def name(self) -> str:
+        """What the rows are called in a report."""
+        return f"{PACKAGE} {self.version}" if self.version else str(self.root)
 
     def tables(self, family: str, file: str) -> Iterator[Table]:
         """Yield the tables of a kernel family, in order of GPU, framework and version."""
@@ -125,7 +130,7 @@ def installed() -> Database:
     return at(Path(str(found.locate_file(DATA))), found.version)
 
 
-def at(root: Path, version: str) -> Database:
+def at(root: Path, version: str | None = None) -> Database:
     """Return the database in a folder; raises ConfigError when there is none."""
     if not root.is_dir():
         raise ConfigError(f"{root}: no such folder; give one with <gpu>/<family>/<framework>/<version> in it")

@@ -87,15 +87,16 @@ def select(suite: KernelSuite, source: Database, selection: Selection) -> tuple[
     Raises ConfigError when nothing that was asked for is in the database.
     """
     ledger = Ledger()
-    if source.version != database.VERSION:
+    if source.version not in (None, database.VERSION):
         ledger.notes.append(f"the database is {source.version}; the rules for its rows were written for "
                             f"{database.PACKAGE} {database.VERSION}")  # fmt: skip
     tables = [table for table in source.tables(suite.family, suite.file) if _wanted(table, selection)]
     usable = [found for table in tables if (found := _usable(suite, table, selection, ledger)) is not None]
     if not usable:
+        gpus = sorted({DEVICES.get(table.gpu, table.gpu) for table in source.tables(suite.family, suite.file)})
         raise ConfigError(
-            f"suite {suite.name}: no usable row of the hardware and frameworks named in {source.root}; "
-            f"it has {', '.join(sorted({table.gpu for table in source.tables(suite.family, suite.file)})) or 'no table'}"
+            f"suite {suite.name}: {source.root} has no usable row of what was asked for; it has tables of "
+            f"{', '.join(gpus) or 'no device'}"
         )
     drawn = [row for found, rows in _draw(suite, usable, selection) for row in _materialise(suite, found, rows)]
     ledger.usable, ledger.drawn = sum(len(found.rows) for found in usable), len(drawn)

@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def stratified(
-    strata: NDArray[np.int64], sizes: NDArray[np.float64], count: int, seed: int
-) -> NDArray[np.int64]:
+def stratified(strata: NDArray[np.int64], sizes: NDArray[np.float64], count: int, seed: int) -> NDArray[np.int64]:
     """Return the places of at most `count` of the rows, ascending; `strata` and `sizes` have one value a row.
 
     Strata get equal shares; what a small one cannot use goes to the others.  Within a stratum every row is as likely
@@ -28,7 +26,7 @@ def stratified(
 
 
 def _quotas(populations: NDArray[np.int64], count: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """Return how many of each stratum are drawn, `count` in all; what does not divide evenly goes to the larger ones."""
+    """Return how many of each stratum are drawn, `count` in all; the larger ones get what does not divide evenly."""
     quotas = np.zeros(len(populations), np.int64)
     order = draw.permutation(len(populations))
     order = order[np.argsort(populations[order], kind="stable")]

@@ -1,0 +1,124 @@
+"""Predicting many cases on several processes.
+
+numba's cache on disk is not safe under concurrent writers: the parent compiles first, workers are spawned and only
+read.  Workers ignore an interrupt; the parent ends them.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from simulator import hardware
+from simulator.errors import TierscopeError
+from simulator.hardware import Hardware
+from simulator.run.cases import KINDS
+from simulator.run.counterfactual import predict_without
+from simulator.run.predict import predict
+from simulator.validation.kernels.suite import Case
+
+Json = dict[str, Any]
+
+CHUNK = 4
+"""Cases a worker is handed at a time: few, since what is in hand is lost at an interrupt, and messages are cheap
+beside a case (about 0.1 ms to 0.1 s)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case on one device, with one mechanism switched off or none ("")."""
+
+    device: str
+    overrides: tuple[str, ...]
+    without: str
+    case: Case
+
+    @property
+    def key(self) -> str:
+        """What the prediction depends on, as text that reads back into the job."""
+        case = self.case.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
+        fields = [self.device, list(self.overrides), self.without, self.case.kernel, case]
+        return json.dumps(fields, separators=(",", ":"), sort_keys=True)
+
+
+def outcomes(keys: Sequence[str], workers: int, seed: int = 0) -> Iterator[tuple[str, Json]]:
+    """Yield the prediction of every job (by its key), as they come; a failed one has the reason in `error`.
+
+    The order is drawn, so that the time left can be judged by the number left.
+    """
+    order = sorted(set(keys))
+    random.Random(seed).shuffle(order)
+    if not order:
+        return
+    if workers == 1 or len(order) <= CHUNK:
+        yield from ((key, _predict(key)) for key in order)
+        return
+    _warm_up()
+    chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_ignore_interrupt) as pool:
+        try:
+            yield from _collect(pool, chunks, 2 * workers)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _collect(pool: ProcessPoolExecutor, chunks: Iterable[list[str]], ahead: int) -> Iterator[tuple[str, Json]]:
+    """Yield results of chunks with at most `ahead` of them handed out."""
+    waiting: set[Future[list[tuple[str, Json]]]] = set()
+    for chunk in chunks:
+        waiting.add(pool.submit(_predict_all, chunk))
+        if len(waiting) >= ahead:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield from future.result()
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield from future.result()
+
+
+def predict_missing(
+    jobs: Iterable[Job], known: Callable[[str], bool], workers: int, seed: int = 0
+) -> Iterator[tuple[str, Json]]:
+    """Yield predictions of the jobs whose key is not `known`."""
+    return outcomes([key for job in jobs if not known(key := job.key)], workers, seed)
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _warm_up() -> None:
+    """Compile what workers will need."""
+    predict(KINDS["gemm"].model_validate({"m": 1, "n": 64, "k": 64}), _device("a100-sxm-80gb", ()))
+
+
+def _predict_all(keys: Iterable[str]) -> list[tuple[str, Json]]:
+    return [(key, _predict(key)) for key in keys]
+
+
+def _predict(key: str) -> Json:
+    device, overrides, without, kernel, values = json.loads(key)
+    case = KINDS[kernel].model_validate(values)
+    try:
+        described = _device(device, tuple(overrides))
+        found = predict_without(without, case, described) if without else predict(case, described)
+    except TierscopeError as problem:
+        return {"error": str(problem)}
+    return asdict(found) | {"error": ""}
+
+
+@cache
+def _device(name: str, overrides: tuple[str, ...]) -> Hardware:
+    return hardware.load(name, overrides).spec
