@@ -2,7 +2,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types unit oracle bench validate update clean
+.PHONY: run test lint types unit oracle bench validate microbenchmarks gate report update clean
+
+KERNEL_SUITES := gemm decode-attention prefill-attention
+SAMPLE := --sample 1000 --longest "1 ms"
 
 run: $(VENV)/installed
 	$(BIN)/tierscope run --model llama-3.1-8b --hardware h100-sxm --phase decode --batch 1 --context 4096 --report report.html
@@ -27,7 +30,17 @@ oracle: $(VENV)/tested
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
 
-validate: $(VENV)/installed
+# A fixed draw of kernel rows: fails when a cell got worse than validation/cells.json says.  `make gate` renews that file.
+validate: $(VENV)/validating
+	$(BIN)/tierscope validate $(KERNEL_SUITES) $(SAMPLE) --gate validation/cells.json
+
+gate: $(VENV)/validating
+	$(BIN)/tierscope validate $(KERNEL_SUITES) $(SAMPLE) --write-gate validation/cells.json || test $$? = 1
+
+report: $(VENV)/validating
+	$(BIN)/tierscope validate $(KERNEL_SUITES) $(SAMPLE) --without all --report validation || test $$? = 1
+
+microbenchmarks: $(VENV)/installed
 	$(BIN)/tierscope validate microbenchmarks --report validation
 
 update: $(VENV)/tested
@@ -42,6 +55,10 @@ $(VENV)/installed: pyproject.toml setup.cfg
 
 $(VENV)/tested: $(VENV)/installed
 	$(BIN)/pip install -qq --editable ".[test]"
+	@touch $@
+
+$(VENV)/validating: $(VENV)/installed
+	$(BIN)/pip install -qq --editable ".[validation]"
 	@touch $@
 
 clean:

@@ -20,6 +20,9 @@ LEGEND_STEP = 110
 RATIOS = (0.25, 4.0)
 """Ratios beyond these are drawn at the edge."""
 
+NARROW = 100
+"""Over less than this ratio every line of the grid has a label, else whole decades alone."""
+
 FRAMEWORKS = ("vllm", "sglang", "trtllm")
 
 
@@ -48,7 +51,7 @@ def _times(points: Sequence[Point], words: bool) -> Iterator[str]:
     for time in across.ticks(10):
         yield line(across.at(time), TOP, across.at(time), HEIGHT - BOTTOM)
         yield line(LEFT, up.at(time), PANEL - RIGHT, up.at(time))
-        if str(time).strip("0.").startswith("1"):  # label whole decades alone
+        if high < NARROW * low or str(time).strip("0.").startswith("1"):
             yield text(across.at(time), HEIGHT - BOTTOM + 15, f"{time:g}", "middle", MUTED, size=10)
             yield text(LEFT - 6, up.at(time) + 4, f"{time:g}", "end", MUTED, size=10)
     yield line(across.at(low), up.at(low), across.at(high), up.at(high), MUTED)

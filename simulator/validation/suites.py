@@ -13,13 +13,17 @@ from simulator import hardware
 from simulator.errors import ConfigError
 from simulator.run.bench import BENCHMARKS, Point
 from simulator.validation import measured
+from simulator.validation.kernels.suite import SUITES as KERNEL_SUITES
 from simulator.validation.measured import MeasuredCurve
 from simulator.validation.metrics import Points, knee, mean_error, plateau
 from simulator.validation.targets import TARGETS, Level, Target
 
 Json = dict[str, Any]
 
-SUITES = {"microbenchmarks": "public microbenchmarks, hardware parameters only"}
+SUITES = {
+    "microbenchmarks": "public microbenchmarks, hardware parameters only",
+    **{suite.name: f"{suite.title}, measured under serving frameworks" for suite in KERNEL_SUITES.values()},
+}
 
 
 def select(only: Sequence[str] = (), devices: Sequence[str] = ()) -> list[Target]:

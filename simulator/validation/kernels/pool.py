@@ -12,12 +12,13 @@ import random
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
 from simulator import hardware
-from simulator.errors import TierscopeError
+from simulator.errors import DeadlockError, TierscopeError
 from simulator.hardware import Hardware
 from simulator.run.cases import KINDS
 from simulator.run.counterfactual import predict_without
@@ -66,6 +67,11 @@ def outcomes(keys: Sequence[str], workers: int, seed: int = 0) -> Iterator[tuple
     with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_ignore_interrupt) as pool:
         try:
             yield from _collect(pool, chunks, 2 * workers)
+        except BrokenProcessPool as error:
+            raise TierscopeError(
+                "a worker process was ended from outside, perhaps for want of memory; the same command goes on from "
+                "what is done, with --jobs 1 in one process"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
@@ -114,7 +120,7 @@ def _predict(key: str) -> Json:
     try:
         described = _device(device, tuple(overrides))
         found = predict_without(without, case, described) if without else predict(case, described)
-    except TierscopeError as problem:
+    except (TierscopeError, DeadlockError) as problem:
         return {"error": str(problem)}
     return asdict(found) | {"error": ""}
 
