@@ -27,6 +27,8 @@ FRESH_FOOTPRINT = 4
 """Above this many times the L2 size, what one call leaves in L2 is gone when its operands come round again."""
 
 SAME_TIME = 0.001
+SAME_CALL = 0.005
+"""Within these shares two replays, or two calls in a row, are taken to be alike."""
 
 PAGE_ID_BYTES = 4
 
@@ -85,29 +87,43 @@ def _replay(
     """Return the kernels of the timed calls and how many calls they are.
 
     Cold: L2 is empty before each replay.  Warm: an untimed replay comes first.  Where operands are many times the
-    size of L2 one call stands for all; where they are about its size, timed replays go on, up to `replays`, until two
-    in a row take the same time.
+    size of L2 one call stands for all.  Otherwise calls go on, in turn as the graph has them, until two in a row agree:
+    they are the same work on other copies, and found L2 in the same state but for which copy is which.  Where calls
+    never agree, replays go on until two of them take the same time, `replays` at most.
     """
-    device, clock = Device(hardware), 0
-    size = hardware.l2.size_bytes
+    device = Device(hardware)
     if case.cache is CacheState.COLD:
         return run_stream(device, _flat(calls.kernels), case.launch), len(calls.kernels)
-    if calls.touched_bytes > FRESH_FOOTPRINT * size:
-        clock = run_stream(device, _flat(calls.kernels[-1:]), case.launch)[-1].end_ps
-        return run_stream(device, _flat(calls.kernels[:1]), case.launch, clock), 1
-    clock = run_stream(device, _flat(calls.kernels), case.launch)[-1].end_ps
+    if calls.touched_bytes > FRESH_FOOTPRINT * hardware.l2.size_bytes:
+        clock = run_stream(device, calls.kernels[-1], case.launch)[-1].end_ps
+        return run_stream(device, calls.kernels[0], case.launch, clock), 1
+    before, clock = [], 0
+    for kernels in calls.kernels:
+        before = run_stream(device, kernels, case.launch, clock)
+        clock = before[-1].end_ps
     timed: list[KernelRun] = []
-    before = count = 0
+    last_ps = count = 0
     for _ in range(case.replays):
-        runs = run_stream(device, _flat(calls.kernels), case.launch, clock)
-        duration = runs[-1].end_ps - clock
-        clock = runs[-1].end_ps
-        timed += runs
-        count += len(calls.kernels)
-        if calls.touched_bytes <= size // 2 or abs(duration - before) <= SAME_TIME * duration:
+        start_ps = clock
+        for kernels in calls.kernels:
+            runs = run_stream(device, kernels, case.launch, clock)
+            clock = runs[-1].end_ps
+            if _agree(before, runs):
+                return runs, 1
+            timed += runs
+            count += 1
+            before = runs
+        if abs((clock - start_ps) - last_ps) <= SAME_TIME * last_ps:
             break
-        before = duration
+        last_ps = clock - start_ps
     return timed, count
+
+
+def _agree(before: list[KernelRun], after: list[KernelRun]) -> bool:
+    """Return whether two calls took the same time and missed L2 as often."""
+    times = [runs[-1].end_ps - runs[0].ready_ps for runs in (before, after)]
+    misses = [sum(int(run.counters[counter.READ_SECTOR_MISSES]) for run in runs) for runs in (before, after)]
+    return all(abs(ours - theirs) <= SAME_CALL * ours for theirs, ours in (times, misses))
 
 
 Predicted = tuple[Row, Prediction | None, str]
