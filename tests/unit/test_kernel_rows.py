@@ -190,6 +190,12 @@ def test_strata_get_equal_shares_and_small_ones_all_they_have() -> None:
     assert stratified(strata, sizes, 10**6, seed=0).tolist() == list(range(len(strata)))
 
 
+def test_a_draw_smaller_than_the_strata_favours_none() -> None:
+    strata = np.repeat([0, 1, 2, 3], [10, 20, 40, 80])
+    seen = Counter(int(strata[row]) for seed in range(400) for row in stratified(strata, np.ones(150), 2, seed))
+    assert all(140 < seen[stratum] < 260 for stratum in range(4))
+
+
 def test_a_draw_follows_the_sizes_of_its_stratum() -> None:
     """Of 1000 rows in order of size, 50 are drawn, one from every 20."""
     sizes = np.random.default_rng(0).permutation(1000).astype(float)

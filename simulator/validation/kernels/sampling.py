@@ -26,12 +26,13 @@ def stratified(strata: NDArray[np.int64], sizes: NDArray[np.float64], count: int
 
 
 def _quotas(populations: NDArray[np.int64], count: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """Return how many of each stratum are drawn, `count` in all; the larger ones get what does not divide evenly."""
+    """Return how many of each stratum are drawn, `count` in all; what does not divide evenly is rounded at random."""
     quotas = np.zeros(len(populations), np.int64)
     order = draw.permutation(len(populations))
     order = order[np.argsort(populations[order], kind="stable")]
     left = count
     for place, stratum in enumerate(order):
-        quotas[stratum] = min(populations[stratum], left // (len(order) - place))
+        others = len(order) - place
+        quotas[stratum] = min(populations[stratum], (left + draw.integers(others)) // others)
         left -= int(quotas[stratum])
     return quotas
