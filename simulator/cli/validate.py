@@ -50,7 +50,7 @@ def validate(
     dependencies "validation", or with --transcribed the few rows that ship.  tierscope list suites lists all suites.
     """
     if not suites or MICROBENCHMARKS in suites:
-        given = [name for name, value in kernel.items() if value not in (None, (), False)]
+        given = [name for name, value in kernel.items() if not (value is None or value is False or value == ())]
         if len(set(suites)) > 1:
             raise ConfigError("suite microbenchmarks: has a report of its own; name it alone")
         if given:

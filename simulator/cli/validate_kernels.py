@@ -186,7 +186,7 @@ def _predict(todo: Plan, checkpoint: Checkpoint, jobs: int) -> None:
     from simulator.cli.progress import row_progress
     from simulator.validation.kernels import accuracy
 
-    missing = todo.missing(checkpoint)
+    missing = len(todo.missing(checkpoint))
     if missing and checkpoint.known:
         click.echo(f"going on from {checkpoint.path}: {missing:,} predictions are left", err=True)
     if not missing:
@@ -195,7 +195,7 @@ def _predict(todo: Plan, checkpoint: Checkpoint, jobs: int) -> None:
         with row_progress(", ".join(todo.rows), missing) as advance:
             accuracy.run(todo, checkpoint, jobs, advance)
     except KeyboardInterrupt:
-        left = todo.missing(checkpoint)
+        left = len(todo.missing(checkpoint))
         click.echo(
             f"tierscope: {missing - left:,} of {missing:,} predictions are kept in {checkpoint.path}; "
             "the same command goes on from there",

@@ -10,6 +10,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     )
     done = tmp_path / "own.jsonl"
     while process.poll() is None and (not done.exists() or done.read_text().count("\n") < 2):
-        pass
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130, messages
@@ -125,6 +126,7 @@ def test_without_the_database_one_line_says_how_to_install_it(tierscope: Command
 MISTAKES = [
     (("validate", "gemm", "--only", "latency"), "--only is for microbenchmarks"),
     (("validate", "--seed", "3"), "--seed is for kernel suites"),
+    (("validate", "microbenchmarks", "--seed", "0"), "microbenchmarks: --seed is for kernel suites"),
     (("validate", "gemm", "microbenchmarks"), "name it alone"),
     (("validate", "gemm", "--sample", "3", "--all"), "exclude each other"),
     (("validate", "gemm", "--transcribed", "--database", "x"), "exclude each other"),

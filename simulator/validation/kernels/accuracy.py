@@ -17,7 +17,7 @@ from simulator.validation.kernels.baselines import least_bytes, roofline_s
 from simulator.validation.kernels.cells import Judged
 from simulator.validation.kernels.checkpoint import Checkpoint, model_digest
 from simulator.validation.kernels.database import Database
-from simulator.validation.kernels.pool import Job, predict_missing
+from simulator.validation.kernels.pool import Job, outcomes
 from simulator.validation.kernels.rows import Ledger, MeasuredRow, Selection, select
 from simulator.validation.kernels.suite import SUITES, KernelSuite
 
@@ -43,9 +43,9 @@ class Plan:
             for rows in self.rows.values():
                 yield from (job(row, self.overrides, without) for row in rows)
 
-    def missing(self, checkpoint: Checkpoint) -> int:
-        """Return how many predictions are still to be made."""
-        return len({key for each in self.jobs() if (key := each.key) not in checkpoint.known})
+    def missing(self, checkpoint: Checkpoint) -> set[str]:
+        """Return the keys of the predictions still to be made."""
+        return {key for each in self.jobs() if (key := each.key) not in checkpoint.known}
 
 
 def job(row: MeasuredRow, overrides: tuple[str, ...], without: str = "") -> Job:
@@ -78,7 +78,7 @@ def plan(
 
 def run(todo: Plan, checkpoint: Checkpoint, workers: int, advance: Callable[[], None] = lambda: None) -> None:
     """Predict what the checkpoint lacks, on `workers` processes; `advance` is called after each prediction."""
-    for key, prediction in predict_missing(todo.jobs(), checkpoint.known.__contains__, workers, todo.selection.seed):
+    for key, prediction in outcomes(todo.missing(checkpoint), workers, todo.selection.seed):
         checkpoint.add(key, prediction)
         advance()
 

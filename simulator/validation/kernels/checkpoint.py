@@ -38,17 +38,15 @@ def model_digest() -> str:
 
 
 class Checkpoint:
-    """The file of predictions of a run; `None` for a path keeps them in memory alone."""
+    """The file of predictions of a run."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, Json] = {}
-        self._file: TextIO | None = None
+        self._file: TextIO
 
     def __enter__(self) -> Checkpoint:
         """Read what is there and open the file to append; raises ConfigError when it is not a file of this model."""
-        if self.path is None:
-            return self
         kept = self._load() if self.path.exists() and self.path.stat().st_size else 0
         try:
             self._file = self.path.open("a", encoding="utf-8")
@@ -64,8 +62,7 @@ class Checkpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
     def add(self, key: str, prediction: Mapping[str, Any]) -> None:
         """Keep a prediction; it is on its way to disk when this returns."""
@@ -73,14 +70,12 @@ class Checkpoint:
         self._write([key, prediction])
 
     def _write(self, value: object) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(value, separators=(",", ":")) + "\n")
-            self._file.flush()
+        self._file.write(json.dumps(value, separators=(",", ":")) + "\n")
+        self._file.flush()
 
     def _load(self) -> int:
         """Read the file; return the length of its whole lines: one cut short by a crash is dropped."""
         path = self.path
-        assert path is not None
         lines = config.read_text(path, limit=1 << 32).splitlines(keepends=True)
         remedy = "delete it or name another with --checkpoint"
         header = _parse(lines[0])

@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import random
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -49,7 +49,7 @@ class Job:
         return json.dumps(fields, separators=(",", ":"), sort_keys=True)
 
 
-def outcomes(keys: Sequence[str], workers: int, seed: int = 0) -> Iterator[tuple[str, Json]]:
+def outcomes(keys: Iterable[str], workers: int, seed: int = 0) -> Iterator[tuple[str, Json]]:
     """Yield the prediction of every job (by its key), as they come; a failed one has the reason in `error`.
 
     The order is drawn, so that the time left can be judged by the number left.
@@ -92,13 +92,6 @@ def _collect(pool: ProcessPoolExecutor, chunks: Iterable[list[str]], ahead: int)
         done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
             yield from future.result()
-
-
-def predict_missing(
-    jobs: Iterable[Job], known: Callable[[str], bool], workers: int, seed: int = 0
-) -> Iterator[tuple[str, Json]]:
-    """Yield predictions of the jobs whose key is not `known`."""
-    return outcomes([key for job in jobs if not known(key := job.key)], workers, seed)
 
 
 def _ignore_interrupt() -> None:

@@ -1,6 +1,6 @@
 """The measured rows that ship: a few hundred, rounded to three digits, each with its source.
 
-`validation/transcribe.py` wrote them; the columns are those of the cases, and what a row of the database says besides.
+`validation/sample.py` wrote them; the columns are those of the cases, and what a row of the database says besides.
 """
 
 from __future__ import annotations
