@@ -42,25 +42,47 @@ _SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy
 (1320 against 153 ns per line group)."""
 
 
+_HELPERS: set[str] = set()
+
+
+def _optimise_once() -> None:
+    """Leave helpers as they are until they have been linked into the functions that Python calls.
+
+    numba optimises each function together with all it calls, however deep: ten levels of calls would be optimised
+    ten times over (90 s instead of 20 s for the event loop).  Without this everything works, but compiles slower.
+    """
+    library = numba.core.codegen.JITCodeLibrary
+    optimise = library._optimize_final_module
+
+    def unless_helper(self: Any) -> None:
+        if self.name not in _HELPERS:
+            for function in self._final_module.functions:
+                if not function.is_declaration and function.linkage.name == "linkonce_odr":
+                    function.linkage = "internal"
+            optimise(self)
+
+    library._optimize_final_module = unless_helper
+
+
+_optimise_once()
+
+
 def compiled(function: F) -> F:
     """Compile a function that Python calls."""
     return cast(F, numba.njit(**_SETTINGS)(function))
-
-
-def inlined(function: F) -> F:
-    """Compile a function into each of its callers: passing the arrays of a State costs more than most helpers do."""
-    return cast(F, numba.njit(inline="always", **_SETTINGS)(function))
 
 
 def small_function(function: F) -> F:
     """Compile a function that takes few arrays: LLVM inlines it, which takes less time than numba's own inlining.
 
     It has no entry for Python, which dies when it calls it: only compiled code may."""
+    _HELPERS.add(function.__qualname__)
     settings = _SETTINGS | {"cache": False}
     return cast(F, numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **settings)(function))
 
 
 def called(function: F) -> F:
     """Compile a function that stays a call of its own, and that only compiled code may call (see `small_function`)."""
+    _HELPERS.add(function.__qualname__)
     settings = _SETTINGS | {"cache": False}
-    return cast(F, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **settings)(function))
+    return cast(F, numba.njit(forceinline=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, **settings)(function))

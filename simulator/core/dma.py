@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core.compiled import compiled, inlined
+from simulator.core.compiled import compiled, small_function
 from simulator.core.state import TICKS_PER_PS
 
 Int64Array = NDArray[np.int64]
@@ -88,19 +88,19 @@ def start_copy(c: Copies, p: Paths, path: int, size: int, run_bytes: int, now: i
         c.passed[path * MAX_HOPS + hop] = 0
 
 
-@inlined
+@small_function
 def chunk_size(c: Copies, path: int, chunk: int) -> int:
     """Return the bytes of a chunk."""
     return int(min(c.piece[path], c.size[path] - chunk * c.piece[path]))
 
 
-@inlined
+@small_function
 def slot_of(p: Paths, path: int, chunk: int) -> int:
     """Return the place of a chunk among those in flight."""
     return int(path * MAX_DEPTH + chunk % p.depth[path])
 
 
-@inlined
+@small_function
 def issue(c: Copies, p: Paths, path: int, now: int) -> None:
     """Send the next chunk of a path on its way."""
     chunk = c.issued[path]
@@ -109,7 +109,7 @@ def issue(c: Copies, p: Paths, path: int, now: int) -> None:
     c.issued[path] = chunk + 1
 
 
-@inlined
+@small_function
 def serve(c: Copies, p: Paths, path: int, hop: int) -> None:
     """Let a server take the next chunk of a path, which has reached it."""
     place = path * MAX_HOPS + hop

@@ -13,7 +13,7 @@ lanes, which a lane departs from when a part of a group touches it alone, until 
 from __future__ import annotations
 
 from simulator.core import counter
-from simulator.core.compiled import called, inlined, small_function
+from simulator.core.compiled import called, small_function
 from simulator.core.dram_state import (
     ACTIVATE,
     BANK_WORDS,
@@ -42,21 +42,17 @@ from simulator.core.dram_state import (
     VERSION,
     VERSION_WORDS,
     DramParameters,
-    Int64Array,
 )
 from simulator.core.gates import use_all, use_lane
 from simulator.core.hashing import quotient_of, rotated
-from simulator.core.state import Parameters, State
+from simulator.core.layout import KERNEL_RUN_BYTES, KERNEL_WORDS, PLACE, Int64Array
+from simulator.core.state import Parameters
 
 WHOLE = -1
 """Lane number of an access to all lines of a group."""
 
 COUNT_BITS = 10
 """A waiting write is one integer: row x banks + bank, rows to open whatever is open, accesses."""
-
-
-PLACE = (1 << 40) - 1
-"""Mask of a place in the state: no use but to tell the compiler that it is not negative, which saves a test each."""
 
 
 @small_function
@@ -90,52 +86,52 @@ def refresh_unit(p: DramParameters, group: int, bank: int) -> int:
 
 
 @small_function
-def work_time(d: Int64Array, p: DramParameters, unit: int, now: int) -> int:
+def work_time(m: Int64Array, p: DramParameters, unit: int, now: int) -> int:
     """Carry out the refreshes of a unit that are due; return `now` on the clock that stands still during all-bank
     refresh (ps)."""
     if p.refresh_period_ps >= NEVER:
         return now
-    due = d[unit + DUE]
-    lost = d[unit + LOST]
+    due = m[unit + DUE]
+    lost = m[unit + LOST]
     if now - lost >= due:
         passed = (now - lost - due) // (p.refresh_period_ps + p.refresh_lost_ps) + 1
         due += passed * p.refresh_period_ps
         lost += passed * p.refresh_lost_ps
-        d[unit + DUE] = due
-        d[unit + LOST] = lost
-        d[unit + EPOCHS] += passed
+        m[unit + DUE] = due
+        m[unit + LOST] = lost
+        m[unit + EPOCHS] += passed
     return max(now - lost, due - p.refresh_period_ps)
 
 
 @small_function
-def wall_time(d: Int64Array, p: DramParameters, unit: int, time: int) -> int:
+def wall_time(m: Int64Array, p: DramParameters, unit: int, time: int) -> int:
     """Return a time of the clock of `work_time` as simulated time (ps)."""
     if p.refresh_lost_ps == 0:
         return time
-    wall = time + d[unit + LOST]
-    if time >= d[unit + DUE]:
-        wall += ((time - d[unit + DUE]) // p.refresh_period_ps + 1) * p.refresh_lost_ps
+    wall = time + m[unit + LOST]
+    if time >= m[unit + DUE]:
+        wall += ((time - m[unit + DUE]) // p.refresh_period_ps + 1) * p.refresh_lost_ps
     return wall
 
 
 @small_function
-def use(d: Int64Array, gate: int, lane: int, lanes: int, now: int, cost: int) -> int:
+def use(m: Int64Array, gate: int, lane: int, lanes: int, now: int, cost: int) -> int:
     """Use a gate of a lane, or of all, for `cost`; return when it, or the last of them, can begin (ps)."""
-    return use_all(d, gate, lanes, now, cost) if lane == WHOLE else use_lane(d, gate, lane, now, cost)
+    return use_all(m, gate, lanes, now, cost) if lane == WHOLE else use_lane(m, gate, lane, now, cost)
 
 
 @small_function
-def use_commands(d: Int64Array, p: DramParameters, gate: int, lane: int, now: int, rows: int, closing: bool) -> int:
+def use_commands(m: Int64Array, p: DramParameters, gate: int, lane: int, now: int, rows: int, closing: bool) -> int:
     """Use the row command bus, which some lanes share, to open rows, after closing others or not; return as `use`."""
     cost = rows * (p.activate_command_ps + (p.precharge_command_ps if closing else 0))
     if lane != WHOLE:
-        return use_lane(d, gate, lane >> p.command_shift, now, cost)
+        return use_lane(m, gate, lane >> p.command_shift, now, cost)
     sharing = 1 << p.command_shift
-    return use_all(d, gate, p.group_channels, now, cost * sharing) + cost * (sharing - 1)
+    return use_all(m, gate, p.group_channels, now, cost * sharing) + cost * (sharing - 1)
 
 
 @small_function
-def record_of(d: Int64Array, p: DramParameters, group: int, bank: int, lane: int) -> int:
+def record_of(m: Int64Array, p: DramParameters, group: int, bank: int, lane: int) -> int:
     """Return the place of the record of a bank, making a lane that has none a copy of that of all lanes."""
     number = group * p.banks + bank
     shared = (p.bank_at + number * (1 + p.group_channels) * BANK_WORDS) & PLACE
@@ -143,20 +139,19 @@ def record_of(d: Int64Array, p: DramParameters, group: int, bank: int, lane: int
         return shared
     record = (shared + (1 + lane) * BANK_WORDS) & PLACE
     version = (p.version_at + number * VERSION_WORDS) & PLACE
-    if d[record + COPY_OF] != d[version + VERSION]:
+    if m[record + COPY_OF] != m[version + VERSION]:
         for word in range(COPY_OF):
-            d[record + word] = d[shared + word]
-        d[record + COPY_OF] = d[version + VERSION]
-        d[version + MIXED] = 1
+            m[record + word] = m[shared + word]
+        m[record + COPY_OF] = m[version + VERSION]
+        m[version + MIXED] = 1
     return record
 
 
-@small_function
+@called
 def serve(
-    d: Int64Array,
-    counters: Int64Array,
+    m: Int64Array,
     p: DramParameters,
-    k: int,
+    counters: int,
     group: int,
     lane: int,
     bank: int,
@@ -173,80 +168,79 @@ def serve(
     accesses one after the other come to, since tCCD_L is at least the transfer.
     """
     unit = refresh_unit(p, group, bank)
-    start = work_time(d, p, unit, now)
-    due = d[unit + DUE]
-    epoch = d[unit + EPOCHS]
+    start = work_time(m, p, unit, now)
+    due = m[unit + DUE]
+    epoch = m[unit + EPOCHS]
     stride = GATE_WORDS + p.group_channels
-    gate = (group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
+    gate = (p.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
     columns = gate + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * stride
-    record = record_of(d, p, group, bank, lane)
+    record = record_of(m, p, group, bank, lane)
     channels = p.group_channels if lane == WHOLE else 1
     column = p.column_write_ps if write else p.column_read_ps
     recovery = p.write_recovery_ps if write else p.t_rtp_ps
-    ready = use(d, gate + BUS * stride, lane, p.group_channels, start, count * p.burst_ps)
-    ready = max(ready, use(d, columns, lane, p.group_channels, start, count * column))
-    held = d[record + ROW]
-    first = max(ready, d[record + COLUMN_FROM])
+    ready = use(m, gate + BUS * stride, lane, p.group_channels, start, count * p.burst_ps)
+    ready = max(ready, use(m, columns, lane, p.group_channels, start, count * column))
+    held = m[record + ROW]
+    first = max(ready, m[record + COLUMN_FROM])
     current = epoch + (first >= due)
-    stands = held >= 0 and d[record + EPOCH] >= current
+    stands = held >= 0 and m[record + EPOCH] >= current
     more = (count - 1) * column
     busy = count * p.burst_ps
-    old = max(ready, d[record + OLD_COLUMN_FROM])
-    before = min(d[record + OLD_CLOSES], due)
+    old = max(ready, m[record + OLD_COLUMN_FROM])
+    before = min(m[record + OLD_CLOSES], due)
     if runs == 0 and stands and held == row:
         left = first
         last = first + more
-        d[record + COLUMN_FROM] = last + column
-        d[record + CLOSE_FROM] = max(d[record + CLOSE_FROM], last + recovery)
-        counters[k, counter.ROW_HITS] += count * channels
-    elif runs == 0 and d[record + OLD_ROW] == row and not write and old + more + p.t_rtp_ps <= before:
+        m[record + COLUMN_FROM] = last + column
+        m[record + CLOSE_FROM] = max(m[record + CLOSE_FROM], last + recovery)
+        m[counters + counter.ROW_HITS] += count * channels
+    elif runs == 0 and m[record + OLD_ROW] == row and not write and old + more + p.t_rtp_ps <= before:
         left = old
         last = old + more
-        d[record + OLD_COLUMN_FROM] = last + column
-        counters[k, counter.ROW_HITS] += count * channels
+        m[record + OLD_COLUMN_FROM] = last + column
+        m[counters + counter.ROW_HITS] += count * channels
     else:
         rows = max(1, runs)
-        opens = use(d, gate + ACTIVATE * stride, lane, p.group_channels, start, rows * p.activate_ps)
+        opens = use(m, gate + ACTIVATE * stride, lane, p.group_channels, start, rows * p.activate_ps)
         if p.activate_group_ps > 0:
-            opens = max(opens, use(d, columns + stride, lane, p.group_channels, start, rows * p.activate_group_ps))
-        closes = max(start, d[record + CLOSE_FROM])
+            opens = max(opens, use(m, columns + stride, lane, p.group_channels, start, rows * p.activate_group_ps))
+        closes = max(start, m[record + CLOSE_FROM])
         if p.activate_command_ps > 0:
-            issued = use_commands(d, p, gate + COMMAND * stride, lane, start, rows, stands)
+            issued = use_commands(m, p, gate + COMMAND * stride, lane, start, rows, stands)
             opens = max(opens, issued)
             closes = max(closes, issued)
-        counters[k, counter.ROW_HITS] += (count - rows) * channels
+        m[counters + counter.ROW_HITS] += (count - rows) * channels
         if stands:
             opens = max(opens, closes + p.t_rp_ps)
-            d[record + OLD_ROW] = held
-            d[record + OLD_COLUMN_FROM] = d[record + COLUMN_FROM]
-            d[record + OLD_CLOSES] = closes
-            counters[k, counter.ROW_CONFLICTS] += rows * channels
+            m[record + OLD_ROW] = held
+            m[record + OLD_COLUMN_FROM] = m[record + COLUMN_FROM]
+            m[record + OLD_CLOSES] = closes
+            m[counters + counter.ROW_CONFLICTS] += rows * channels
         else:
             after = due if current > epoch else due - p.refresh_period_ps
             opens = max(opens, max(after + p.refresh_shut_ps, closes if held < 0 else start))
-            d[record + OLD_ROW] = -1
-            counters[k, counter.ROW_MISSES] += rows * channels
+            m[record + OLD_ROW] = -1
+            m[counters + counter.ROW_MISSES] += rows * channels
         if opens >= due and current == epoch:
             opens = max(opens, due + p.refresh_shut_ps)
             current += 1
         left = opens
         last = max(ready, opens + (p.t_rcd_wr_ps if write else p.t_rcd_ps)) + more
         closes = max(opens + p.t_ras_ps, last + recovery)
-        d[record + COLUMN_FROM] = last + column
-        d[record + EPOCH] = current
-        d[record + ROW] = -1 if p.closed_page else row
-        d[record + CLOSE_FROM] = closes + p.t_rp_ps if p.closed_page else closes
+        m[record + COLUMN_FROM] = last + column
+        m[record + EPOCH] = current
+        m[record + ROW] = -1 if p.closed_page else row
+        m[record + CLOSE_FROM] = closes + p.t_rp_ps if p.closed_page else closes
         busy = max(busy, rows * p.activate_ps)
-    counters[k, counter.DRAM_BUSY_PS] += busy * channels
-    return wall_time(d, p, unit, last + p.burst_ps), wall_time(d, p, unit, left)
+    m[counters + counter.DRAM_BUSY_PS] += busy * channels
+    return wall_time(m, p, unit, last + p.burst_ps), wall_time(m, p, unit, left)
 
 
 @called
 def serve_lanes(
-    d: Int64Array,
-    counters: Int64Array,
+    m: Int64Array,
     p: DramParameters,
-    k: int,
+    counters: int,
     group: int,
     bank: int,
     row: int,
@@ -261,26 +255,25 @@ def serve_lanes(
     shared = p.bank_at + (group * p.banks + bank) * (1 + p.group_channels) * BANK_WORDS
     end = now
     for lane in range(p.group_channels):
-        done, _ = serve(d, counters, p, k, group, lane, bank, row, count, runs, now, write)
+        done, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write)
         end = max(end, done)
         record = shared + (1 + lane) * BANK_WORDS
-        d[shared + ROW] = d[record + ROW]
+        m[shared + ROW] = m[record + ROW]
         for word in range(COLUMN_FROM, CLOSE_FROM + 1):
-            d[shared + word] = max(d[shared + word], d[record + word])
-        d[shared + EPOCH] = d[record + EPOCH] if lane == 0 else min(d[record + EPOCH], d[shared + EPOCH])
-    d[shared + OLD_ROW] = -1
+            m[shared + word] = max(m[shared + word], m[record + word])
+        m[shared + EPOCH] = m[record + EPOCH] if lane == 0 else min(m[record + EPOCH], m[shared + EPOCH])
+    m[shared + OLD_ROW] = -1
     version = p.version_at + (group * p.banks + bank) * VERSION_WORDS
-    d[version + VERSION] += 1
-    d[version + MIXED] = 0
+    m[version + VERSION] += 1
+    m[version + MIXED] = 0
     return end
 
 
 @small_function
 def serve_any(
-    d: Int64Array,
-    counters: Int64Array,
+    m: Int64Array,
     p: DramParameters,
-    k: int,
+    counters: int,
     group: int,
     lane: int,
     bank: int,
@@ -293,75 +286,77 @@ def serve_any(
     """Make `count` accesses to a row in one lane of a channel group or in all; return when the last has been
     transferred (ps)."""
     version = (p.version_at + (group * p.banks + bank) * VERSION_WORDS) & PLACE
-    if lane == WHOLE and d[version + MIXED]:
-        return serve_lanes(d, counters, p, k, group, bank, row, count, runs, now, write)
-    end, _ = serve(d, counters, p, k, group, lane, bank, row, count, runs, now, write)
+    if lane == WHOLE and m[version + MIXED]:
+        return serve_lanes(m, p, counters, group, bank, row, count, runs, now, write)
+    end, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write)
     return end
 
 
-@inlined
-def runs_of(s: State, p: Parameters, k: int, count: int) -> int:
+@small_function
+def runs_of(m: Int64Array, p: Parameters, k: int, count: int) -> int:
     """Return how many rows a whole group opens in each channel whatever is open, 0 when its bytes lie as the tensor's.
 
     A kernel whose tiles are made of short runs of the tensor's own layout opens a row for each run, since by the time
     it comes back for the next one, others have used the bank.
     """
-    run = s.kernel_run_bytes[k]
+    run = m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUN_BYTES]
     rows = 0
     if run > 0:
         rows = max(1, min((1 << p.group_shift) // (run << p.dram.channel_shift), count))
     return rows
 
 
-@inlined
-def extent_of(s: State, p: Parameters, k: int, group: int, lane: int, size: int) -> tuple[int, int, int, int, int, int]:
+@small_function
+def extent_of(
+    m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int
+) -> tuple[int, int, int, int, int, int]:
     """Return where `size` bytes of a group lie: channel group, channel (WHOLE: all of them), the first access in each,
     their number, how many of them lie in one row, and the rows opened whatever is open."""
     q = p.dram
     channel_group, access = channel_group_of(q, group)
     if lane == WHOLE:
         count = ((size >> q.channel_shift) + q.access_bytes - 1) >> q.access_shift
-        return channel_group, WHOLE, access, count, q.piece_accesses, runs_of(s, p, k, count)
+        return channel_group, WHOLE, access, count, q.piece_accesses, runs_of(m, p, k, count)
     count = (size + q.access_bytes - 1) >> q.access_shift
     channel, offset = lane_of(q, lane)
     return channel_group, channel, access + offset, count, count, 0
 
 
-@inlined
-def dram_read(s: State, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
+@called
+def dram_read(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
     """Fetch `size` bytes of a group into L2, from all its channels (`lane` WHOLE) or that of one of its lines; return
     when they are there (ps)."""
     q = p.dram
-    channel_group, channel, access, count, step, runs = extent_of(s, p, k, group, lane, size)
-    s.counters[k, counter.DRAM_READ_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
+    counters = p.at.counters + k * counter.COUNT
+    channel_group, channel, access, count, step, runs = extent_of(m, p, k, group, lane, size)
+    m[counters + counter.DRAM_READ_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
     end = now
     while count > 0:
         bank, row = locate(q, access)
         piece = min(count, step)
-        done = serve_any(
-            s.dram, s.counters, q, k, channel_group, channel, bank, row, piece, min(runs, piece), now, False
-        )
+        done = serve_any(m, q, counters, channel_group, channel, bank, row, piece, min(runs, piece), now, False)
         end = max(end, done)
         access += step
         count -= step
     return end + q.latency_ps
 
 
-@inlined
-def dram_write(s: State, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
+@called
+def dram_write(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
     """Post `size` bytes of a group to DRAM; return when a controller that sends what waits will have done so (ps).
 
     Writes wait in a queue of their channel (whole groups: of their channel group) and go out in batches.
     """
     q = p.dram
-    channel_group, channel, access, count, step, runs = extent_of(s, p, k, group, lane, size)
-    s.counters[k, counter.DRAM_WRITE_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
+    counters = p.at.counters + k * counter.COUNT
+    channel_group, channel, access, count, step, runs = extent_of(m, p, k, group, lane, size)
+    m[counters + counter.DRAM_WRITE_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
     end = now
     while count > 0:
         bank, row = locate(q, access)
         piece = min(count, step)
         place = row * q.banks + bank
-        end = max(end, post(s.dram, s.counters, q, k, channel_group, channel, place, piece, min(runs, piece), now))
+        end = max(end, post(m, q, counters, channel_group, channel, place, piece, min(runs, piece), now))
         access += step
         count -= step
     return end
@@ -376,10 +371,9 @@ def queue_of(p: DramParameters, group: int, lane: int) -> int:
 
 @called
 def post(
-    d: Int64Array,
-    counters: Int64Array,
+    m: Int64Array,
     p: DramParameters,
-    k: int,
+    counters: int,
     group: int,
     lane: int,
     place: int,
@@ -390,19 +384,19 @@ def post(
     """Put `count` writes to a row into a write queue, and drain it if it is full; return when they are through, or
     `now` while they wait (ps)."""
     queue = queue_of(p, group, lane)
-    tail = d[queue + TAIL]
+    tail = m[queue + TAIL]
     within = 0 if lane == WHOLE else lane & ((1 << p.command_shift) - 1)
     entry = (((place << p.command_shift) + within) << (2 * COUNT_BITS)) + (runs << COUNT_BITS) + count
-    d[queue + QUEUE_HEADER + (tail & (p.queue - 1))] = entry
-    d[queue + TAIL] = tail + 1
-    d[queue + PENDING] += count << p.command_shift if lane == WHOLE else count
-    if d[queue + PENDING] >= p.drain_from or tail + 1 - d[queue + HEAD] == p.queue:
-        return drain(d, counters, p, k, group, lane, now)
+    m[queue + QUEUE_HEADER + (tail & (p.queue - 1))] = entry
+    m[queue + TAIL] = tail + 1
+    m[queue + PENDING] += count << p.command_shift if lane == WHOLE else count
+    if m[queue + PENDING] >= p.drain_from or tail + 1 - m[queue + HEAD] == p.queue:
+        return drain(m, p, counters, group, lane, now)
     return now
 
 
 @called
-def drain(d: Int64Array, counters: Int64Array, p: DramParameters, k: int, group: int, lane: int, now: int) -> int:
+def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int, now: int) -> int:
     """Send waiting writes until few are left, turning the data bus around once for all of them; return when the last
     has been transferred (ps).
 
@@ -410,40 +404,40 @@ def drain(d: Int64Array, counters: Int64Array, p: DramParameters, k: int, group:
     """
     queue = queue_of(p, group, lane)
     stride = GATE_WORDS + p.group_channels
-    gates = (group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
-    start = work_time(d, p, refresh_unit(p, group, 0), now)
+    gates = (p.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
+    start = work_time(m, p, refresh_unit(p, group, 0), now)
     first = lane if lane == WHOLE else lane >> p.command_shift << p.command_shift
     lanes = 1 if lane == WHOLE else 1 << p.command_shift
     for each in range(first, first + lanes):
-        use(d, gates + BUS * stride, each, p.group_channels, start, p.turnaround_ps)
-    counters[k, counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else lanes)
-    turn = turn_of(d, p, gates, first, lanes, start)
+        use(m, gates + BUS * stride, each, p.group_channels, start, p.turnaround_ps)
+    m[counters + counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else lanes)
+    turn = turn_of(m, p, gates, first, lanes, start)
     end = now
     for until in (turn, NEVER):
-        kept = d[queue + HEAD]
-        for number in range(d[queue + HEAD], d[queue + TAIL]):
-            entry = d[queue + QUEUE_HEADER + (number & (p.queue - 1))]
+        kept = m[queue + HEAD]
+        for number in range(m[queue + HEAD], m[queue + TAIL]):
+            entry = m[queue + QUEUE_HEADER + (number & (p.queue - 1))]
             count = entry & ((1 << COUNT_BITS) - 1)
             runs = (entry >> COUNT_BITS) & ((1 << COUNT_BITS) - 1)
             each = first + ((entry >> (2 * COUNT_BITS)) & (lanes - 1))
             place = entry >> (2 * COUNT_BITS + p.command_shift)
             row = place // p.banks
             bank = place - row * p.banks
-            record = record_of(d, p, group, bank, each)
-            if d[queue + PENDING] > p.drain_to and (d[record + CLOSE_FROM] <= until or d[record + ROW] == row):
-                d[queue + PENDING] -= count << p.command_shift if lane == WHOLE else count
-                done = serve_any(d, counters, p, k, group, each, bank, row, count, runs, now, True)
+            record = record_of(m, p, group, bank, each)
+            if m[queue + PENDING] > p.drain_to and (m[record + CLOSE_FROM] <= until or m[record + ROW] == row):
+                m[queue + PENDING] -= count << p.command_shift if lane == WHOLE else count
+                done = serve_any(m, p, counters, group, each, bank, row, count, runs, now, True)
                 end = max(end, done)
             else:
-                d[queue + QUEUE_HEADER + (kept & (p.queue - 1))] = entry
+                m[queue + QUEUE_HEADER + (kept & (p.queue - 1))] = entry
                 kept += 1
-        d[queue + TAIL] = kept
-    turn_of(d, p, gates, first, lanes, start)
+        m[queue + TAIL] = kept
+    turn_of(m, p, gates, first, lanes, start)
     return end
 
 
 @small_function
-def turn_of(d: Int64Array, p: DramParameters, gates: int, first: int, lanes: int, now: int) -> int:
+def turn_of(m: Int64Array, p: DramParameters, gates: int, first: int, lanes: int, now: int) -> int:
     """Let a controller change between reads and writes; return when it has sent the row commands before that (ps).
 
     The channels of a controller change together.  Rows of the other kind have to be closed first, so that activates
@@ -452,11 +446,11 @@ def turn_of(d: Int64Array, p: DramParameters, gates: int, first: int, lanes: int
     stride = GATE_WORDS + p.group_channels
     turn = now
     for each in range(first, first + lanes):
-        turn = max(turn, use(d, gates + ACTIVATE * stride, each, p.group_channels, now, 0))
+        turn = max(turn, use(m, gates + ACTIVATE * stride, each, p.group_channels, now, 0))
     if p.activate_command_ps > 0 and first != WHOLE:
-        turn = max(turn, use_lane(d, gates + COMMAND * stride, first >> p.command_shift, now, 0))
+        turn = max(turn, use_lane(m, gates + COMMAND * stride, first >> p.command_shift, now, 0))
     if p.activate_command_ps > 0 and first != WHOLE:
-        use_lane(d, gates + COMMAND * stride, first >> p.command_shift, turn, 0)
+        use_lane(m, gates + COMMAND * stride, first >> p.command_shift, turn, 0)
     for each in range(first, first + lanes):
-        use(d, gates + ACTIVATE * stride, each, p.group_channels, turn, p.activate_switch_ps)
+        use(m, gates + ACTIVATE * stride, each, p.group_channels, turn, p.activate_switch_ps)
     return turn

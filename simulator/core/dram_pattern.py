@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.compiled import compiled
 from simulator.core.dram import WHOLE, channel_group_of, dram_read, dram_write, lane_of, locate, serve
 from simulator.core.heap import sift_down
-from simulator.core.state import Int64Array, Parameters, State
+from simulator.core.layout import Int64Array
+from simulator.core.state import Parameters
 
 
 @compiled
 def offer(
-    s: State, p: Parameters, address: Int64Array, write: NDArray[np.uint8], size: int, places: Int64Array
+    m: Int64Array,
+    parameters: Sequence[Parameters],
+    address: Int64Array,
+    write: NDArray[np.uint8],
+    size: int,
+    places: Int64Array,
 ) -> tuple[int, int]:
     """Send requests of `size` bytes in order, each as soon as one of the read queue's places is free; return when the
     last read has arrived and the sum of the reads' latencies, from entering the queue to the last byte (ps).
@@ -21,6 +29,7 @@ def offer(
     `places` is room for one more than the queue's entries.  A read leaves its place with the activate it needs, or
     else with its column command.  Writes are posted.
     """
+    p = parameters[0]
     q = p.dram
     entries = len(places) - 1
     now = 0
@@ -31,16 +40,16 @@ def offer(
         group = line // p.group_lines
         lane = line - group * p.group_lines
         if write[i]:
-            dram_write(s, p, 0, group, lane, size, now)
+            dram_write(m, p, 0, group, lane, size, now)
         else:
             now = max(now, places[0])
             channel_group, access = channel_group_of(q, group)
             channel, offset = lane_of(q, lane)
             bank, row = locate(q, access + offset)
             count = (size + q.access_bytes - 1) >> q.access_shift
-            done, left = serve(s.dram, s.counters, q, 0, channel_group, channel, bank, row, count, 0, now, False)
+            done, left = serve(m, q, p.at.counters, channel_group, channel, bank, row, count, 0, now, False)
             done += q.latency_ps
-            sift_down(places, entries, left)
+            sift_down(places, 0, entries, left)
             total += done - now
             end = max(end, done)
     return end, total
@@ -48,8 +57,8 @@ def offer(
 
 @compiled
 def answer(
-    s: State,
-    p: Parameters,
+    m: Int64Array,
+    parameters: Sequence[Parameters],
     address: Int64Array,
     size: Int64Array,
     write: NDArray[np.uint8],
@@ -58,6 +67,7 @@ def answer(
 ) -> None:
     """Serve requests that come at stated times (`arrival`, ps), line by line or by whole line groups, and write into
     `done` when the data of each are there, or a write has been sent or is waiting (ps)."""
+    p = parameters[0]
     for i in range(len(address)):
         line = address[i] >> p.line_shift
         group = line // p.group_lines
@@ -65,14 +75,15 @@ def answer(
         if size[i] == 1 << p.group_shift:
             lane = WHOLE
         if write[i]:
-            done[i] = dram_write(s, p, 0, group, lane, size[i], arrival[i])
+            done[i] = dram_write(m, p, 0, group, lane, size[i], arrival[i])
         else:
-            done[i] = dram_read(s, p, 0, group, lane, size[i], arrival[i])
+            done[i] = dram_read(m, p, 0, group, lane, size[i], arrival[i])
 
 
 @compiled
-def find_places(p: Parameters, address: Int64Array, place: Int64Array) -> None:
+def find_places(parameters: Sequence[Parameters], address: Int64Array, place: Int64Array) -> None:
     """Write channel, bank, row and access number within the channel of each address into the rows of `place`."""
+    p = parameters[0]
     q = p.dram
     for i in range(len(address)):
         line = address[i] >> p.line_shift

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Int64Array = NDArray[np.int64]
+from simulator.core.layout import Int64Array
 
 NEVER = 1 << 62
 
@@ -95,11 +94,13 @@ class DramParameters(NamedTuple):
     refresh_period_ps: int  # tREFI less `refresh_lost_ps`
     refresh_lost_ps: int  # all-bank: the channel stands still so long
     refresh_shut_ps: int  # per-bank: the bank is shut so long
-    # where records of each kind begin in the state; gates come first
+    # where records of each kind begin in the state
+    gates_at: int = 0
     bank_at: int = 0
     version_at: int = 0
     refresh_at: int = 0
     waiting_at: int = 0
+    end: int = 0
 
 
 def gate_words(p: DramParameters) -> int:
@@ -112,34 +113,32 @@ def bank_words(p: DramParameters) -> int:
     return p.banks * (1 + p.group_channels) * BANK_WORDS
 
 
-def sized(p: DramParameters) -> DramParameters:
-    """Return the scalars with the place of each kind of record in the state."""
-    bank_at = -(-p.channel_groups * gate_words(p) // BANK_WORDS) * BANK_WORDS  # a record is one cache line
+def placed(p: DramParameters, start: int) -> DramParameters:
+    """Return the scalars with the place of each kind of record in a state whose DRAM words begin at `start`."""
+    bank_at = start + -(-p.channel_groups * gate_words(p) // BANK_WORDS) * BANK_WORDS  # a record is one cache line
     version_at = bank_at + p.channel_groups * bank_words(p)
     refresh_at = version_at + p.channel_groups * p.banks * VERSION_WORDS
+    waiting_at = refresh_at + p.channel_groups * p.refresh_units * REFRESH_WORDS
     return p._replace(
+        gates_at=start,
         bank_at=bank_at,
         version_at=version_at,
         refresh_at=refresh_at,
-        waiting_at=refresh_at + p.channel_groups * p.refresh_units * REFRESH_WORDS,
+        waiting_at=waiting_at,
+        end=waiting_at + (p.channels + p.channel_groups) * (QUEUE_HEADER + p.queue),
     )
 
 
-def new_dram(p: DramParameters) -> Int64Array:
-    """Return the state of idle channels with all rows closed, as one array (each further one would cost every access).
+def fill_dram(words: Int64Array, p: DramParameters) -> None:
+    """Write idle channels with all rows closed into a device's words, which are zero.
 
     Refreshes are spread evenly over the refresh interval, so that channel groups (or banks) take turns.
     """
-    queues = (p.channels + p.channel_groups) * (QUEUE_HEADER + p.queue)
-    room = np.zeros(p.waiting_at + queues + BANK_WORDS, np.int64)
-    aligned = -room.ctypes.data // room.itemsize % BANK_WORDS
-    state = room[aligned : aligned + p.waiting_at + queues]
-    bank = state[p.bank_at : p.version_at].reshape(p.channel_groups, p.banks, 1 + p.group_channels, BANK_WORDS)
+    bank = words[p.bank_at : p.version_at].reshape(p.channel_groups, p.banks, 1 + p.group_channels, BANK_WORDS)
     bank[..., ROW] = bank[..., OLD_ROW] = -1
     bank[:, :, 1:, COPY_OF] = -1
-    refresh = state[p.refresh_at : p.waiting_at].reshape(p.channel_groups, p.refresh_units, REFRESH_WORDS)
+    refresh = words[p.refresh_at : p.waiting_at].reshape(p.channel_groups, p.refresh_units, REFRESH_WORDS)
     interval = p.refresh_period_ps + p.refresh_lost_ps
     turns = p.refresh_units if p.refresh_units > 1 else p.channel_groups
     due = interval // turns * np.arange(1, turns + 1, dtype=np.int64) if interval < NEVER else np.full(turns, NEVER)
     refresh[..., DUE] = due if p.refresh_units > 1 else due[:, None]
-    return state

@@ -13,31 +13,32 @@ looked for after lanes were used alone: what looping over the lanes each time gi
 from __future__ import annotations
 
 from simulator.core.compiled import small_function
-from simulator.core.dram_state import APART, FLOOR, GATE_WORDS, LATEST, SHIFT, Int64Array
+from simulator.core.dram_state import APART, FLOOR, GATE_WORDS, LATEST, SHIFT
+from simulator.core.layout import Int64Array
 
 
 @small_function
-def use_all(d: Int64Array, gate: int, lanes: int, now: int, cost: int) -> int:
+def use_all(m: Int64Array, gate: int, lanes: int, now: int, cost: int) -> int:
     """Use a gate of all `lanes` of a channel group for `cost`; return when the last of them can begin (ps)."""
-    if d[gate + APART]:
-        d[gate + APART] = 0
-        latest = d[gate + GATE_WORDS]
+    if m[gate + APART]:
+        m[gate + APART] = 0
+        latest = m[gate + GATE_WORDS]
         for lane in range(1, lanes):
-            latest = max(latest, d[gate + GATE_WORDS + lane])
-        d[gate + LATEST] = latest
-    floor = d[gate + FLOOR]
-    shift = d[gate + SHIFT]
-    d[gate + FLOOR] = max(floor, now - shift)
-    d[gate + SHIFT] = shift + cost
-    return max(max(d[gate + LATEST], floor) + shift, now)
+            latest = max(latest, m[gate + GATE_WORDS + lane])
+        m[gate + LATEST] = latest
+    floor = m[gate + FLOOR]
+    shift = m[gate + SHIFT]
+    m[gate + FLOOR] = max(floor, now - shift)
+    m[gate + SHIFT] = shift + cost
+    return max(max(m[gate + LATEST], floor) + shift, now)
 
 
 @small_function
-def use_lane(d: Int64Array, gate: int, lane: int, now: int, cost: int) -> int:
+def use_lane(m: Int64Array, gate: int, lane: int, now: int, cost: int) -> int:
     """Use a gate of one lane for `cost`; return when it can begin (ps)."""
-    if d[gate + APART] == 0:
-        d[gate + APART] = 1
-    shift = d[gate + SHIFT]
-    begin = max(max(d[gate + GATE_WORDS + lane], d[gate + FLOOR]) + shift, now)
-    d[gate + GATE_WORDS + lane] = begin + cost - shift
+    if m[gate + APART] == 0:
+        m[gate + APART] = 1
+    shift = m[gate + SHIFT]
+    begin = max(max(m[gate + GATE_WORDS + lane], m[gate + FLOOR]) + shift, now)
+    m[gate + GATE_WORDS + lane] = begin + cost - shift
     return begin

@@ -32,14 +32,6 @@ def rotated(number: int, quotient: int, size: int) -> int:
 
 
 @small_function
-def bits(mask: int) -> int:
-    """Return the number of ones among the low eight bits."""
-    mask = (mask & 0x55) + ((mask >> 1) & 0x55)
-    mask = (mask & 0x33) + ((mask >> 2) & 0x33)
-    return (mask & 0x0F) + (mask >> 4)
-
-
-@small_function
 def scrambled(number: int) -> int:
     """Return a 31-bit pseudo-random number drawn by its place in a sequence."""
     number = ((number ^ (number >> 15)) * 0x2C1B3C6D) & 0x7FFFFFFF

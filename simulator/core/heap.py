@@ -1,34 +1,37 @@
-"""The event heap: a binary min-heap of integers in an array."""
+"""The event heap: a binary min-heap of integers in the state."""
 
 from __future__ import annotations
 
-from simulator.core.compiled import inlined
-from simulator.core.state import Int64Array
+from simulator.core.compiled import small_function
+from simulator.core.layout import PLACE, Int64Array
 
 LAST = (1 << 63) - 1
 
 
-@inlined
-def sift_down(heap: Int64Array, count: int, key: int) -> None:
-    """Put `key` in place of the root of a binary min-heap of `count` keys."""
-    heap[count] = LAST  # so that a node with one child has two
+@small_function
+def sift_down(m: Int64Array, heap: int, count: int, key: int) -> None:
+    """Put `key` in place of the root of a binary min-heap of `count` keys that begins at `heap`."""
+    heap &= PLACE
+    m[heap + count] = LAST  # so that a node with one child has two
     hole = 0
     child = 1
     while child < count:
-        child += heap[child + 1] < heap[child]  # without a branch, which would be mispredicted every other time
-        if heap[child] >= key:
+        place = (heap + child) & PLACE
+        child += m[place + 1] < m[place]  # without a branch, which would be mispredicted every other time
+        least = m[(heap + child) & PLACE]
+        if least >= key:
             break
-        heap[hole] = heap[child]
+        m[(heap + hole) & PLACE] = least
         hole = child
         child = 2 * hole + 1
-    heap[hole] = key
+    m[heap + hole] = key
 
 
-@inlined
-def push(heap: Int64Array, count: int, key: int) -> None:
-    """Add `key` to a binary min-heap of `count` keys."""
+@small_function
+def push(m: Int64Array, heap: int, count: int, key: int) -> None:
+    """Add `key` to a binary min-heap of `count` keys that begins at `heap`."""
     hole = count
-    while hole > 0 and heap[(hole - 1) >> 1] > key:
-        heap[hole] = heap[(hole - 1) >> 1]
+    while hole > 0 and m[heap + ((hole - 1) >> 1)] > key:
+        m[heap + hole] = m[heap + ((hole - 1) >> 1)]
         hole = (hole - 1) >> 1
-    heap[hole] = key
+    m[heap + hole] = key

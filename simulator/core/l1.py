@@ -6,33 +6,45 @@ requires of a cache that is not coherent.
 
 from __future__ import annotations
 
-import numpy as np
-
 from simulator.core import counter, scalar
-from simulator.core.compiled import inlined
-from simulator.core.hashing import bits, quotient_of, rotated
-from simulator.core.state import Parameters, State
-from simulator.core.ways import WAYS, find_way, least_recent, touch
+from simulator.core.bitwise import ones
+from simulator.core.compiled import small_function
+from simulator.core.hashing import quotient_of, rotated
+from simulator.core.layout import PLACE, Int64Array
+from simulator.core.sets import (
+    ORDER,
+    READY,
+    SET_WORDS,
+    VALID,
+    WAYS,
+    find_way,
+    least_recent,
+    nibble,
+    set_tag,
+    touch,
+    with_nibble,
+)
+from simulator.core.state import Parameters
 
 
-@inlined
-def l1_lookup(s: State, p: Parameters, k: int, sm: int, line: int, mask: int, now: int) -> tuple[int, int]:
-    """Look for the sectors `mask` of a line in the L1 of an SM, and make room for them; return the entry and the
-    sectors that have to come from L2."""
+@small_function
+def l1_lookup(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: int, now: int) -> tuple[int, int]:
+    """Look for the sectors `mask` of a line in the L1 of an SM, and make room for them; return the place of the word
+    that says when the line is there, and the sectors that have to come from L2."""
     turn = quotient_of(line, p.l1_sets, p.l1_sets_inverse)
     index = sm * p.l1_sets + rotated(line, turn, p.l1_sets)
-    tag = turn + 1  # an empty entry holds 0
-    s.scalars[scalar.L1_USED] = 1
-    way = find_way(s.l1_tag, index * WAYS, tag)
+    place = (p.at.l1_sets + index * SET_WORDS) & PLACE
+    m[scalar.L1_USED] = 1
+    way = find_way(m, place, turn)
     if way == WAYS:
-        way = least_recent(s.l1_order[index], p.l1_ways)
-        s.l1_tag[index * WAYS + way] = tag
-        s.l1_valid[index * WAYS + way] = 0
-        s.l1_ready[index * WAYS + way] = now
-    entry = index * WAYS + way
-    s.l1_order[index] = touch(s.l1_order[index], way)
-    valid = np.int64(s.l1_valid[entry])
-    s.l1_valid[entry] = valid | mask
-    s.counters[k, counter.L1_SECTOR_HITS] += bits(mask & valid)
-    s.counters[k, counter.L1_SECTOR_MISSES] += bits(mask & ~valid)
-    return entry, mask & ~valid
+        way = least_recent(m[place + ORDER], p.l1_ways)
+        set_tag(m, place, way, turn)
+        m[place + VALID] = with_nibble(m[place + VALID], way, 0)
+        m[place + READY + way] = now
+    m[place + ORDER] = touch(m[place + ORDER], way)
+    valid = nibble(m[place + VALID], way)
+    m[place + VALID] = with_nibble(m[place + VALID], way, valid | mask)
+    counters = p.at.counters + k * counter.COUNT
+    m[counters + counter.L1_SECTOR_HITS] += ones(mask & valid)
+    m[counters + counter.L1_SECTOR_MISSES] += ones(mask & ~valid)
+    return place + READY + way, mask & ~valid

@@ -1,6 +1,6 @@
 """Replacement policies: what the 64-bit word of a set says, how a use changes it, which way goes next.
 
-Ways 16 - `ways` to 15 of a set are used.  LRU and random: 4-bit way numbers by last use (`core/ways.py`).  Tree-PLRU: a
+Ways 16 - `ways` to 15 of a set are used.  LRU and random: 4-bit way numbers by last use (`core/sets.py`).  Tree-PLRU: a
 bit for each inner node of a binary tree, pointing to the half used longer ago (node 1 is the root).  SRRIP and BRRIP:
 a 2-bit prediction of the next use for each way, 3 the farthest (Jaleel et al., ISCA 2010).
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from simulator.core.compiled import small_function
 from simulator.core.hashing import mix
-from simulator.core.ways import IDENTITY, WAYS, least_recent, touch
+from simulator.core.sets import IDENTITY, WAYS, least_recent, touch
 
 LRU, RANDOM, PLRU, SRRIP, BRRIP = 0, 1, 2, 3, 4
 

@@ -7,213 +7,234 @@ record `stages` before has been computed on.  All times are integer picoseconds.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
 from simulator.core import counter, scalar
-from simulator.core.compiled import compiled, inlined
+from simulator.core.compiled import called, compiled, small_function
 from simulator.core.heap import sift_down
-from simulator.core.l2 import PREFETCH, READ, range_access
-from simulator.core.outstanding import note_outstanding
-from simulator.core.schedule import ended, place, place_all, starved
-from simulator.core.server import book
-from simulator.core.state import (
+from simulator.core.in_flight import drop_oldest, enter, is_full, note_in_flight, oldest
+from simulator.core.l2 import NEVER, PREFETCH, READ, counters_at, range_access
+from simulator.core.layout import (
     CONTEXT_BITS,
+    CONTEXT_BUFFER,
+    CONTEXT_DONE,
+    CONTEXT_END,
+    CONTEXT_KERNEL,
+    CONTEXT_NEXT,
+    CONTEXT_RING,
+    CONTEXT_SM,
+    KERNEL_STAGES,
     MAX_CONTEXTS,
-    MAX_STAGES,
-    RING,
+    PLACE,
+    SM_COMPUTE_FREE,
+    SM_L1_FREE,
+    SM_PORT_FREE,
+    SM_QUEUE,
     TICKS_PER_PS,
-    Parameters,
-    Program,
-    State,
+    Int64Array,
 )
+from simulator.core.program import (
+    ADDRESS,
+    BARRIER,
+    EXTENT,
+    JOINED,
+    RECORD_WORDS,
+    REST,
+    STRIDE,
+    THROUGH_L1,
+    high,
+    hint_of,
+    low,
+    op_of,
+)
+from simulator.core.schedule import context_at, ended, is_over, kernel_at, leave, place, place_all, sm_at, starved
+from simulator.core.server import book
+from simulator.core.state import RING, Parameters
 
 REACHED, COMPLETED, STARVED = 0, 1, 2
 """Why `advance` returned: the time limit, a kernel that ended, a kernel that wants its next chunk of CTAs."""
 
 
-@inlined
-def wait_for_room(s: State, p: Parameters, k: int, sm: int, size: int, now: int) -> int:
+@small_function
+def queue_entries(p: Parameters, sm: int) -> int:
+    """Return where the queue of bytes in flight to an SM has its entries."""
+    return (p.at.in_flight + sm * RING * 2) & PLACE
+
+
+@small_function
+def wait_for_room(m: Int64Array, p: Parameters, k: int, sm: int, size: int, now: int) -> int:
     """Return when an SM may have `size` more bytes in flight: now, or the arrival that makes room.
 
     A record's requests leave one by one as others return; on average half of it is out, so half has to fit.
     """
-    ring = sm * RING
-    while s.in_flight_head[sm] < s.in_flight_tail[sm]:
-        slot = ring + (s.in_flight_head[sm] & (RING - 1))
-        full = s.in_flight_bytes[sm] + size // 2 > p.sm_outstanding_bytes
-        full = full or s.in_flight_tail[sm] - s.in_flight_head[sm] >= RING
-        if s.in_flight_time[slot] > now:
-            if not full:
-                return now
-            s.counters[k, counter.ROOM_WAIT_PS] += s.in_flight_time[slot] - now
-            return s.in_flight_time[slot]
-        s.in_flight_bytes[sm] -= s.in_flight_size[slot]
-        s.in_flight_head[sm] += 1
+    queue, entries = sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm)
+    until = oldest(m, queue, entries, NEVER)
+    while until <= now:
+        drop_oldest(m, queue, entries)
+        until = oldest(m, queue, entries, NEVER)
+    if until < NEVER and is_full(m, queue, RING, size // 2, p.sm_outstanding_bytes):
+        m[counters_at(p, k) + counter.ROOM_WAIT_PS] += until - now
+        return until
     return now
 
 
-@inlined
-def enter_flight(s: State, k: int, sm: int, size: int, arrival: int) -> None:
-    """Note `size` bytes on their way to an SM until `arrival`."""
-    slot = sm * RING + (s.in_flight_tail[sm] & (RING - 1))
-    s.in_flight_time[slot] = arrival
-    s.in_flight_size[slot] = size
-    s.in_flight_tail[sm] += 1
-    s.in_flight_bytes[sm] += size
-    note_outstanding(s, k, counter.SM_HISTOGRAM, counter.SM_PEAK_BYTES, s.in_flight_bytes[sm])
-
-
-@inlined
-def issue_joined(
-    s: State, p: Parameters, program: Program, k: int, sm: int, record: int, last: int, now: int
-) -> tuple[int, int]:
-    """Issue records `record` to `last` (not included) of one CTA at once; return when their bytes have arrived, and
-    how many of them are on their way to the SM.
+@called
+def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, now: int) -> tuple[int, int]:
+    """Issue one record of a CTA; return when its bytes have arrived, and how many of them are on their way to the SM.
 
     Reads are counted as in flight, writes and reductions are posted, nobody waits for a prefetch.
     """
-    arrival = now
-    from_l2 = 0  # read
-    for r in range(record, last):
-        kind = program.op[r]
-        through_l1 = kind == READ and program.through_l1[r] == 1
-        row_bytes = np.int64(program.row_bytes[r])
-        size = program.rows[r] * row_bytes
-        start = program.address[r]
-        moved = 0  # between L2 and SM
-        done = now
-        in_register = now
-        for _ in range(program.rows[r]):
-            ready, loaded, part = range_access(s, p, k, sm, start, row_bytes, now, kind, program.hint[r], through_l1)
-            done = max(done, ready)
-            in_register = max(in_register, loaded)
-            moved += part
-            start += program.row_stride[r]
-        if not through_l1:
-            moved = size
-        if moved > 0:
-            l2_done, busy = book(s.scalars, scalar.L2_FREE, p.l2_ticks_per_kib, moved, now)
-            s.counters[k, counter.L2_BUSY_TICKS] += busy
-            if kind != PREFETCH:
-                port_done, busy = book(s.port_free, sm, p.port_ticks_per_kib, moved, now)
-                s.counters[k, counter.PORT_BUSY_TICKS] += busy
-                l2_done = max(l2_done, port_done)
-            served = l2_done // TICKS_PER_PS + 1
-            done = max(done, served)
-            if kind == READ:
-                done += p.l2_hit_ps
-        if through_l1:
-            l1_done, busy = book(s.l1_free, sm, p.l1_ticks_per_kib, size, now)
-            s.counters[k, counter.L1_BUSY_TICKS] += busy
-            done = max(done, max(in_register, l1_done // TICKS_PER_PS + p.l1_hit_ps))
-        if kind == READ:
-            from_l2 += moved
-            s.counters[k, counter.SM_READ_BYTES] += size
-            s.counters[k, counter.OUTSTANDING] += (moved * (done - now)) >> 10
-            s.counters[k, counter.REQUEST_OUTSTANDING] += (done - now) >> 10
-        elif kind != PREFETCH:
-            s.counters[k, counter.SM_WRITE_BYTES] += size
+    counters = counters_at(p, k)
+    there = sm_at(p, sm)
+    word = (record * RECORD_WORDS) & PLACE
+    start = program[word + ADDRESS]
+    stride = program[word + STRIDE]
+    rows, row_bytes = high(program[word + EXTENT]), low(program[word + EXTENT])
+    rest = program[word + REST]
+    kind, hint = op_of(rest), hint_of(rest)
+    through_l1 = kind == READ and rest & THROUGH_L1 != 0
+    size = rows * row_bytes
+    m[scalar.MOVED] = 0  # between L2 and SM
+    m[scalar.LOADED] = now
+    done = now
+    for _ in range(rows):
+        done = max(done, range_access(m, p, k, sm, start, row_bytes, now, kind, hint, through_l1))
+        start += stride
+    moved = m[scalar.MOVED]
+    if not through_l1:
+        moved = size
+    if moved > 0:
+        served = book(m, scalar.L2_FREE, p.l2_ticks_per_kib, moved, now, counters + counter.L2_BUSY_TICKS)
         if kind != PREFETCH:
-            arrival = max(arrival, done)
-    s.counters[k, counter.RECORDS] += last - record
-    return arrival, from_l2
+            busy = counters + counter.PORT_BUSY_TICKS
+            served = max(served, book(m, there + SM_PORT_FREE, p.port_ticks_per_kib, moved, now, busy))
+        done = max(done, served + 1)
+        if kind == READ:
+            done += p.l2_hit_ps
+    if through_l1:
+        busy = counters + counter.L1_BUSY_TICKS
+        l1_done = book(m, there + SM_L1_FREE, p.l1_ticks_per_kib, size, now, busy)
+        done = max(done, max(m[scalar.LOADED], l1_done + p.l1_hit_ps))
+    m[counters + counter.RECORDS] += 1
+    if kind == READ:
+        m[counters + counter.SM_READ_BYTES] += size
+        m[counters + counter.OUTSTANDING] += (moved * (done - now)) >> 10
+        m[counters + counter.REQUEST_OUTSTANDING] += (done - now) >> 10
+        return done, moved
+    if kind == PREFETCH:
+        return now, 0
+    m[counters + counter.SM_WRITE_BYTES] += size
+    return done, 0
 
 
-@inlined
-def compute(s: State, p: Parameters, k: int, sm: int, cycles: int, arrival: int, before: int, now: int) -> int:
+@small_function
+def compute(m: Int64Array, p: Parameters, k: int, sm: int, cycles: int, arrival: int, before: int, now: int) -> int:
     """Return when a CTA has computed on a record that arrived at `arrival`, its earlier ones being done `before`."""
     done = max(arrival, before)
     if cycles:
         work = cycles * p.sm_cycle_ticks
-        compute_free = max(s.compute_free[sm], now * TICKS_PER_PS) + work
-        s.compute_free[sm] = compute_free
-        s.counters[k, counter.COMPUTE_CYCLES] += cycles
+        free = sm_at(p, sm) + SM_COMPUTE_FREE
+        compute_free = max(m[free], now * TICKS_PER_PS) + work
+        m[free] = compute_free
+        m[counters_at(p, k) + counter.COMPUTE_CYCLES] += cycles
         done = max(done + work // TICKS_PER_PS, compute_free // TICKS_PER_PS)
     return done
 
 
-@inlined
-def leave(s: State, sm: int, k: int, context: int) -> None:
-    """Take a CTA that has ended, whose event is the first, off its SM."""
-    count = s.scalars[scalar.HEAP] - 1
-    s.scalars[scalar.HEAP] = count
-    sift_down(s.heap, count, s.heap[count])
-    s.free_contexts[s.scalars[scalar.FREE]] = context
-    s.scalars[scalar.FREE] += 1
-    s.room[sm] += s.kernel_weight[k]
-    s.residents[sm] -= 1
-    s.kernel_live[k] -= 1
+@small_function
+def size_of(program: Int64Array, record: int) -> int:
+    """Return the bytes of a record."""
+    extent = program[record * RECORD_WORDS + EXTENT]
+    return high(extent) * low(extent)
+
+
+@called
+def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int) -> int:
+    """Let a CTA issue its next record, with those joined to it, at `t`; return when it may issue again (ps)."""
+    context = context_at(p, number)
+    sm = m[context + CONTEXT_SM]
+    k = m[context + CONTEXT_KERNEL]
+    record = m[context + CONTEXT_NEXT]
+    end = m[context + CONTEXT_END]
+    rest = program[record * RECORD_WORDS + REST]
+    if rest & BARRIER and m[context + CONTEXT_DONE] > t:
+        return m[context + CONTEXT_DONE]
+    last = record + 1
+    asked = size_of(program, record)
+    cycles = high(rest)
+    while last < end and program[last * RECORD_WORDS + REST] & JOINED:
+        asked += size_of(program, last)
+        cycles += high(program[last * RECORD_WORDS + REST])
+        last += 1
+    if op_of(rest) == READ:
+        # how much of a read misses L1 is not known before it is issued: it only waits while the SM is full
+        room_at = wait_for_room(m, p, k, sm, 2 if rest & THROUGH_L1 else asked, t)
+        if room_at > t:
+            return room_at
+    arrival = t
+    from_l2 = 0  # read
+    for each in range(record, last):
+        done, moved = issue(m, p, program, k, sm, each, t)
+        arrival = max(arrival, done)
+        from_l2 += moved
+    if from_l2 > 0:
+        beyond = from_l2 - p.sm_outstanding_bytes
+        if beyond > 0:  # the rest of a record larger than what may be in flight comes in further round trips
+            arrival += (arrival - t) * beyond // p.sm_outstanding_bytes
+        held = enter(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), RING, from_l2, arrival)
+        note_in_flight(m, counters_at(p, k), counter.SM_HISTOGRAM, counter.SM_PEAK_BYTES, held)
+    done = compute(m, p, k, sm, cycles, arrival, m[context + CONTEXT_DONE], t)
+    m[context + CONTEXT_DONE] = done
+    m[context + CONTEXT_NEXT] = last
+    buffer = m[context + CONTEXT_BUFFER]
+    m[context + CONTEXT_RING + buffer] = done
+    buffer += 1
+    if buffer == m[kernel_at(p, k) + KERNEL_STAGES]:
+        buffer = 0
+    m[context + CONTEXT_BUFFER] = buffer
+    return done if last == end else max(t, m[context + CONTEXT_RING + buffer])
 
 
 @compiled
-def advance(s: State, p: Parameters, program: Program, now: int, until: int) -> tuple[int, int]:
+def advance(
+    m: Int64Array, parameters: Sequence[Parameters], program: Int64Array, first: Int64Array, now: int, until: int
+) -> tuple[int, int]:
     """Run the device from `now` to the first of: a kernel's end, a want of CTAs, the time `until` (ps).
 
-    Returns (REACHED | COMPLETED | STARVED, time); the kernel slot concerned is in scalars[scalar.REPORTED].
+    CTA c owns the records first[c] to first[c + 1] of `program` (see core/program.py).  Returns
+    (REACHED | COMPLETED | STARVED, time); the kernel slot concerned is in scalars[scalar.REPORTED].
     """
-    place_all(s, p, program.first, now)
-    k = starved(s, p)
+    p = parameters[0]
+    place_all(m, p, first, now)
+    k = starved(m, p)
     if k >= 0:
-        s.scalars[scalar.REPORTED] = k
+        m[scalar.REPORTED] = k
         return STARVED, now
-    k = ended(s)
+    k = ended(m, p)
     if k >= 0:
-        s.scalars[scalar.REPORTED] = k
+        m[scalar.REPORTED] = k
         return COMPLETED, now
-    while s.scalars[scalar.HEAP] > 0:
-        key = s.heap[0]
+    while m[scalar.HEAP] > 0:
+        key = m[p.at.heap]
         t = key >> CONTEXT_BITS
         if t > until:
             return REACHED, until
-        context = key & (MAX_CONTEXTS - 1)
-        sm = s.context_sm[context]
-        k = s.context_kernel[context]
-        record = s.context_next[context]
-        end = s.context_end[context]
-        if record == end:
-            leave(s, sm, k, context)
-            while place(s, p, program.first, sm, t):
-                pass
-            wanting = starved(s, p)
-            if wanting >= 0:
-                s.scalars[scalar.REPORTED] = wanting
-                return STARVED, t
-            if s.kernel_live[k] == 0 and s.kernel_pending[k] == s.kernel_last[k] and not s.kernel_more[k]:
-                s.scalars[scalar.REPORTED] = k
-                return COMPLETED, t
+        number = key & (MAX_CONTEXTS - 1)
+        context = context_at(p, number)
+        if m[context + CONTEXT_NEXT] < m[context + CONTEXT_END]:
+            again = step(m, p, program, number, t)
+            sift_down(m, p.at.heap, m[scalar.HEAP], again << CONTEXT_BITS | number)
             continue
-        if program.barrier[record] and s.context_done[context] > t:
-            sift_down(s.heap, s.scalars[scalar.HEAP], s.context_done[context] << CONTEXT_BITS | context)
-            continue
-        last = record + 1
-        asked = np.int64(program.rows[record]) * program.row_bytes[record]
-        cycles = np.int64(program.compute_cycles[record])
-        while last < end and program.joined[last]:
-            asked += np.int64(program.rows[last]) * program.row_bytes[last]
-            cycles += program.compute_cycles[last]
-            last += 1
-        if program.op[record] == READ:
-            # how much of a read misses L1 is not known before it is issued: it only waits while the SM is full
-            room_at = wait_for_room(s, p, k, sm, 2 if program.through_l1[record] else asked, t)
-            if room_at > t:
-                sift_down(s.heap, s.scalars[scalar.HEAP], room_at << CONTEXT_BITS | context)
-                continue
-        arrival, from_l2 = issue_joined(s, p, program, k, sm, record, last, t)
-        if from_l2 > 0:
-            beyond = from_l2 - p.sm_outstanding_bytes
-            if beyond > 0:  # the rest of a record larger than what may be in flight comes in further round trips
-                arrival += (arrival - t) * beyond // p.sm_outstanding_bytes
-            enter_flight(s, k, sm, from_l2, arrival)
-        done = compute(s, p, k, sm, cycles, arrival, s.context_done[context], t)
-        s.context_done[context] = done
-        s.context_next[context] = last
-        ring = context * MAX_STAGES
-        buffer = s.context_buffer[context]
-        s.context_ring[ring + buffer] = done
-        buffer += 1
-        if buffer == s.kernel_stages[k]:
-            buffer = 0
-        s.context_buffer[context] = buffer
-        again = done if last == end else max(t, s.context_ring[ring + buffer])
-        sift_down(s.heap, s.scalars[scalar.HEAP], again << CONTEXT_BITS | context)
+        sm = m[context + CONTEXT_SM]
+        k = m[context + CONTEXT_KERNEL]
+        leave(m, p, number)
+        while place(m, p, first, sm, t):
+            pass
+        wanting = starved(m, p)
+        if wanting >= 0:
+            m[scalar.REPORTED] = wanting
+            return STARVED, t
+        if is_over(m, p, k):
+            m[scalar.REPORTED] = k
+            return COMPLETED, t
     return REACHED, until

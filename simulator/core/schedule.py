@@ -3,75 +3,146 @@
 from __future__ import annotations
 
 from simulator.core import scalar
-from simulator.core.compiled import called, inlined
-from simulator.core.heap import push
-from simulator.core.state import CONTEXT_BITS, MAX_STAGES, Int64Array, Parameters, State
+from simulator.core.compiled import called, small_function
+from simulator.core.heap import push, sift_down
+from simulator.core.layout import (
+    CONTEXT_BITS,
+    CONTEXT_BUFFER,
+    CONTEXT_DONE,
+    CONTEXT_END,
+    CONTEXT_KERNEL,
+    CONTEXT_NEXT,
+    CONTEXT_RING,
+    CONTEXT_SM,
+    CONTEXT_WORDS,
+    KERNEL_LAST,
+    KERNEL_LIVE,
+    KERNEL_MORE,
+    KERNEL_PENDING,
+    KERNEL_PROLOGUE,
+    KERNEL_STAGES,
+    KERNEL_WEIGHT,
+    KERNEL_WORDS,
+    PLACE,
+    SM_RESIDENTS,
+    SM_ROOM,
+    SM_WORDS,
+    Int64Array,
+)
+from simulator.core.state import Parameters
+
+
+@small_function
+def kernel_at(p: Parameters, k: int) -> int:
+    """Return the place of the record of a kernel slot."""
+    return (p.at.kernels + k * KERNEL_WORDS) & PLACE
+
+
+@small_function
+def sm_at(p: Parameters, sm: int) -> int:
+    """Return the place of the record of an SM."""
+    return (p.at.sms + sm * SM_WORDS) & PLACE
+
+
+@small_function
+def context_at(p: Parameters, context: int) -> int:
+    """Return the place of the record of a resident CTA."""
+    return (p.at.contexts + context * CONTEXT_WORDS) & PLACE
 
 
 @called
-def place(s: State, p: Parameters, first: Int64Array, sm: int, now: int) -> bool:
+def place(m: Int64Array, p: Parameters, first: Int64Array, sm: int, now: int) -> bool:
     """Place the next waiting CTA that fits on one SM, oldest kernel first; return whether there was one."""
-    for order in range(s.scalars[scalar.KERNELS]):
-        k = s.launch_order[order]
-        waiting = s.kernel_pending[k] < s.kernel_last[k]
-        if not waiting and s.kernel_more[k] and fits(s, p, k, sm):
+    for order in range(m[scalar.KERNELS]):
+        k = m[p.at.order + order]
+        kernel = kernel_at(p, k)
+        waiting = m[kernel + KERNEL_PENDING] < m[kernel + KERNEL_LAST]
+        if not waiting and m[kernel + KERNEL_MORE] and fits(m, p, kernel, sm):
             return False  # its next chunk comes before any younger kernel
-        if waiting and fits(s, p, k, sm):
-            cta = s.kernel_pending[k]
-            s.kernel_pending[k] = cta + 1
-            s.kernel_live[k] += 1
-            s.room[sm] -= s.kernel_weight[k]
-            s.residents[sm] += 1
-            s.scalars[scalar.FREE] -= 1
-            context = s.free_contexts[s.scalars[scalar.FREE]]
-            start = now + s.kernel_prologue[k]
-            s.context_next[context] = first[cta]
-            s.context_end[context] = first[cta + 1]
-            s.context_sm[context] = sm
-            s.context_kernel[context] = k
-            s.context_done[context] = start
-            s.context_buffer[context] = 0
-            for stage in range(s.kernel_stages[k]):
-                s.context_ring[context * MAX_STAGES + stage] = start
-            push(s.heap, s.scalars[scalar.HEAP], start << CONTEXT_BITS | context)
-            s.scalars[scalar.HEAP] += 1
+        if waiting and fits(m, p, kernel, sm):
+            cta = m[kernel + KERNEL_PENDING]
+            m[kernel + KERNEL_PENDING] = cta + 1
+            m[kernel + KERNEL_LIVE] += 1
+            m[sm_at(p, sm) + SM_ROOM] -= m[kernel + KERNEL_WEIGHT]
+            m[sm_at(p, sm) + SM_RESIDENTS] += 1
+            m[scalar.FREE] -= 1
+            number = m[p.at.free + m[scalar.FREE]]
+            context = context_at(p, number)
+            start = now + m[kernel + KERNEL_PROLOGUE]
+            m[context + CONTEXT_NEXT] = first[cta]
+            m[context + CONTEXT_END] = first[cta + 1]
+            m[context + CONTEXT_SM] = sm
+            m[context + CONTEXT_KERNEL] = k
+            m[context + CONTEXT_DONE] = start
+            m[context + CONTEXT_BUFFER] = 0
+            for stage in range(m[kernel + KERNEL_STAGES]):
+                m[context + CONTEXT_RING + stage] = start
+            push(m, p.at.heap, m[scalar.HEAP], start << CONTEXT_BITS | number)
+            m[scalar.HEAP] += 1
             return True
     return False
 
 
-@inlined
-def fits(s: State, p: Parameters, k: int, sm: int) -> bool:
-    """Return whether a CTA of kernel slot `k` has room on an SM, and a context is left for it."""
-    return s.room[sm] >= s.kernel_weight[k] and s.residents[sm] < p.sm_ctas and s.scalars[scalar.FREE] > 0
+@small_function
+def fits(m: Int64Array, p: Parameters, kernel: int, sm: int) -> bool:
+    """Return whether a CTA of the kernel at `kernel` has room on an SM, and a context is left for it."""
+    there = sm_at(p, sm)
+    enough = m[there + SM_ROOM] >= m[kernel + KERNEL_WEIGHT] and m[there + SM_RESIDENTS] < p.sm_ctas
+    return enough and m[scalar.FREE] > 0
 
 
 @called
-def place_all(s: State, p: Parameters, first: Int64Array, now: int) -> None:
+def place_all(m: Int64Array, p: Parameters, first: Int64Array, now: int) -> None:
     """Deal waiting CTAs to the SMs in turn, one each a round, until none fits."""
     idle = 0
     while idle < p.sms:
-        sm = s.scalars[scalar.NEXT_SM]
-        idle = 0 if place(s, p, first, sm, now) else idle + 1
-        s.scalars[scalar.NEXT_SM] = (sm + 1) % p.sms
+        sm = m[scalar.NEXT_SM]
+        idle = 0 if place(m, p, first, sm, now) else idle + 1
+        m[scalar.NEXT_SM] = (sm + 1) % p.sms
 
 
 @called
-def starved(s: State, p: Parameters) -> int:
+def leave(m: Int64Array, p: Parameters, number: int) -> None:
+    """Take a CTA that has ended, whose event is the first, off its SM."""
+    context = context_at(p, number)
+    count = m[scalar.HEAP] - 1
+    m[scalar.HEAP] = count
+    sift_down(m, p.at.heap, count, m[p.at.heap + count])
+    m[p.at.free + m[scalar.FREE]] = number
+    m[scalar.FREE] += 1
+    kernel = kernel_at(p, m[context + CONTEXT_KERNEL])
+    sm = sm_at(p, m[context + CONTEXT_SM])
+    m[sm + SM_ROOM] += m[kernel + KERNEL_WEIGHT]
+    m[sm + SM_RESIDENTS] -= 1
+    m[kernel + KERNEL_LIVE] -= 1
+
+
+@called
+def starved(m: Int64Array, p: Parameters) -> int:
     """Return the slot of a kernel that has room on an SM and no CTA left of the chunk it was given, or -1."""
-    for order in range(s.scalars[scalar.KERNELS]):
-        k = s.launch_order[order]
-        if s.kernel_more[k] and s.kernel_pending[k] == s.kernel_last[k]:
+    for order in range(m[scalar.KERNELS]):
+        k = m[p.at.order + order]
+        kernel = kernel_at(p, k)
+        if m[kernel + KERNEL_MORE] and m[kernel + KERNEL_PENDING] == m[kernel + KERNEL_LAST]:
             for sm in range(p.sms):
-                if fits(s, p, k, sm):
+                if fits(m, p, kernel, sm):
                     return k
     return -1
 
 
 @called
-def ended(s: State) -> int:
+def is_over(m: Int64Array, p: Parameters, k: int) -> bool:
+    """Return whether the kernel of a slot has nothing left to do."""
+    kernel = kernel_at(p, k)
+    waiting = m[kernel + KERNEL_PENDING] != m[kernel + KERNEL_LAST]
+    return m[kernel + KERNEL_LIVE] == 0 and not waiting and not m[kernel + KERNEL_MORE]
+
+
+@called
+def ended(m: Int64Array, p: Parameters) -> int:
     """Return the slot of a kernel that has nothing left to do, or -1."""
-    for order in range(s.scalars[scalar.KERNELS]):
-        k = s.launch_order[order]
-        if s.kernel_live[k] == 0 and s.kernel_pending[k] == s.kernel_last[k] and not s.kernel_more[k]:
+    for order in range(m[scalar.KERNELS]):
+        k = m[p.at.order + order]
+        if is_over(m, p, k):
             return k
     return -1

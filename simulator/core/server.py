@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from simulator.core.compiled import inlined
-from simulator.core.state import TICKS_PER_PS, Int64Array
+from simulator.core.compiled import small_function
+from simulator.core.layout import TICKS_PER_PS, Int64Array
 
 
-@inlined
-def book(free: Int64Array, where: int, ticks_per_kib: int, size: int, now: int) -> tuple[int, int]:
-    """Book `size` bytes at a server, of which `free` keeps when it is next free; return when it is through with them
-    and how long that takes it (ticks)."""
-    busy = (size * ticks_per_kib + 1023) >> 10
-    done = max(free[where], now * TICKS_PER_PS) + busy
-    free[where] = done
-    return done, busy
+@small_function
+def book(m: Int64Array, free: int, ticks_per_kib: int, size: int, now: int, busy: int) -> int:
+    """Book `size` bytes at a server, whose word `free` says when it is next free, and add what that takes to the
+    counter `busy` (ticks); return when it is through with them (ps)."""
+    ticks = (size * ticks_per_kib + 1023) >> 10
+    done = max(m[free], now * TICKS_PER_PS) + ticks
+    m[free] = done
+    m[busy] += ticks
+    return done >> 10

@@ -1,31 +1,57 @@
-"""The state of one device's memory system as flat arrays, and what its parameters and counters are called."""
+"""The state of one device's memory system: one array of words, its parameters, and where what begins."""
 
 from __future__ import annotations
 
 from math import gcd
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator.core import counter, scalar
-from simulator.core.dram_state import DramParameters, new_dram
+from simulator.core.dram_state import DramParameters, fill_dram, placed
+from simulator.core.in_flight import FIRST_TURN, TURN
+from simulator.core.layout import (
+    CONTEXT_WORDS,
+    KERNEL_SLOTS,
+    KERNEL_WORDS,
+    MAX_CONTEXTS,
+    SM_CAPACITY,
+    SM_QUEUE,
+    SM_ROOM,
+    SM_WORDS,
+    Int64Array,
+)
 from simulator.core.replacement import LRU, first_order
-from simulator.core.ways import WAYS
+from simulator.core.sets import SET_WORDS, SPLIT, STREAK, new_sets
 
-Int64Array = NDArray[np.int64]
+RING = 4096
+"""Room of the queue of an SM, in entries."""
 
-TICKS_PER_PS = 1024
-"""Bandwidth servers that several units share keep time in 1/1024 ps, so that a 32-byte sector at 10 TB/s (3.2 ps)
-is not rounded to a whole picosecond."""
+MSHR_RING = 1 << 17
+"""Room of the queue of misses on their way, in entries."""
 
-CONTEXT_BITS = 14
-MAX_CONTEXTS = 1 << CONTEXT_BITS
-"""An event is one integer, time x 2^14 + context: 2^49 ps are 560 s of simulated time in one advance chain."""
+ALIGNED = 8
+"""Words of a cache line of the machine this runs on."""
 
-MAX_STAGES = 16
-SM_CAPACITY = 1 << 20
-"""Room of one SM; a CTA takes SM_CAPACITY // (CTAs of its kernel that fit), so that kernels can share an SM."""
+
+class Places(NamedTuple):
+    """Where the records of each kind begin in the state; scalars come first."""
+
+    counters: int = 0  # (kernel slots, counter.COUNT)
+    kernels: int = 0
+    order: int = 0  # slots of the kernels in flight, oldest first
+    sms: int = 0
+    in_flight: int = 0  # (SMs, RING) pairs
+    contexts: int = 0
+    heap: int = 0
+    free: int = 0  # contexts
+    slices: int = 0  # when each is free, in ticks
+    cross: int = 0  # likewise the link to each partition
+    mshrs: int = 0  # MSHR_RING pairs
+    sets: int = 0  # of L2, (lane, slot, partition); the lane is the line within its group
+    l1_sets: int = 0  # (SM, set)
+    dram: int = 0
+    end: int = 0
 
 
 class Parameters(NamedTuple):
@@ -63,6 +89,7 @@ class Parameters(NamedTuple):
     set_groups_inverse: float
     grouped: int  # 1: a group is one tag while all its lines live one life; 0: every line apart
     seed: int
+    at: Places = Places()
 
 
 def lines_per_group(l2_sets: int) -> int:
@@ -70,147 +97,83 @@ def lines_per_group(l2_sets: int) -> int:
     return gcd(l2_sets, 32)
 
 
-class State(NamedTuple):
-    """Arrays of one device, mutated in place by `advance`.
-
-    L2 arrays have one entry per (lane, partition, set group, way of 16); lane is the line within its group.  A set
-    group that is not `split` is described by its lane 0 alone, so that what most accesses need lies close together.
-    L1 arrays have one entry per (SM, set, way of 16).
-    """
-
-    scalars: Int64Array
-    counters: Int64Array  # (kernel slots, counter.COUNT)
-    # L2
-    order: Int64Array  # per (set group, lane): ways by last use, see core/ways.py
-    tag: NDArray[np.int32]  # group number
-    ready: Int64Array  # when the fill arrives
-    valid: NDArray[np.uint8]  # sector mask
-    dirty: NDArray[np.uint8]  # sector mask
-    persisting: Int64Array  # per (lane, partition, set group): mask of the ways to be evicted last
-    split: NDArray[np.uint8]  # per set group, of all partitions
-    streak: Int64Array  # per (partition, set group): whole-group misses since a part of a group was last touched
-    slice_free: Int64Array  # ticks
-    cross_free: Int64Array  # ticks, per partition data move to
-    mshr_time: Int64Array  # ring of misses on their way: when they arrive
-    mshr_size: Int64Array
-    # L1
-    l1_order: Int64Array
-    l1_tag: NDArray[np.int32]
-    l1_valid: NDArray[np.uint8]  # sector mask
-    l1_ready: Int64Array
-    l1_free: Int64Array  # ticks, per SM
-    dram: Int64Array  # see core/dram_state.py
-    # SMs
-    port_free: Int64Array  # ticks
-    compute_free: Int64Array
-    room: Int64Array
-    residents: Int64Array
-    in_flight_bytes: Int64Array
-    in_flight_head: Int64Array
-    in_flight_tail: Int64Array
-    in_flight_time: Int64Array  # (SMs, ring)
-    in_flight_size: Int64Array
-    # CTA contexts and the event heap
-    heap: Int64Array
-    free_contexts: Int64Array
-    context_next: Int64Array
-    context_end: Int64Array
-    context_sm: Int64Array
-    context_kernel: Int64Array
-    context_done: Int64Array  # end of the last computation
-    context_buffer: Int64Array  # buffer of the next record
-    context_ring: Int64Array  # (contexts, MAX_STAGES): when each buffer is free again
-    # kernels in flight
-    launch_order: Int64Array  # slots of the kernels in flight, oldest first
-    kernel_pending: Int64Array  # next CTA to place
-    kernel_last: Int64Array  # end of the placed chunk
-    kernel_more: Int64Array  # further chunks will come
-    kernel_live: Int64Array  # resident CTAs
-    kernel_weight: Int64Array
-    kernel_stages: Int64Array
-    kernel_run_bytes: Int64Array  # see KernelHeader.run_bytes
-    kernel_prologue: Int64Array  # from placement to first access
+def contexts_of(p: Parameters) -> int:
+    """Return how many CTAs can be resident at once."""
+    return min(MAX_CONTEXTS, p.sms * p.sm_ctas)
 
 
-KERNEL_SLOTS = 64
-RING = 4096
-MSHR_RING = 1 << 17
+def laid_out(p: Parameters) -> Parameters:
+    """Return the parameters with the places of a device's records."""
+    contexts = contexts_of(p)
+    sizes = {
+        "counters": KERNEL_SLOTS * counter.COUNT,
+        "kernels": KERNEL_SLOTS * KERNEL_WORDS,
+        "order": KERNEL_SLOTS,
+        "sms": p.sms * SM_WORDS,
+        "in_flight": p.sms * RING * 2,
+        "contexts": contexts * CONTEXT_WORDS,
+        "heap": contexts + 2,
+        "free": contexts,
+        "slices": p.slices,
+        "cross": p.partitions,
+        "mshrs": MSHR_RING * 2,
+        "sets": p.group_lines * p.set_groups * p.partitions * SET_WORDS,
+        "l1_sets": p.sms * p.l1_sets * SET_WORDS,
+    }
+    at = scalar.COUNT
+    places = {}
+    for name, size in sizes.items():
+        places[name] = at = -(-at // ALIGNED) * ALIGNED
+        at += size
+    dram = placed(p.dram, -(-at // ALIGNED) * ALIGNED)
+    return p._replace(dram=dram, at=Places(**places, dram=dram.gates_at, end=dram.end))
 
 
-def new_state(p: Parameters) -> State:
-    """Return the state of a device at time zero, caches empty."""
-    sets = p.partitions * p.set_groups * p.group_lines
-    entries = sets * WAYS
-    l1_sets = p.sms * p.l1_sets
-    contexts = min(MAX_CONTEXTS, p.sms * p.sm_ctas)
+def as_record(p: Any) -> Any:
+    """Return a (nested) tuple of numbers as an array of one record, of which compiled code takes a pointer."""
 
-    def zeros(*shape: int) -> Int64Array:
-        return np.zeros(shape, np.int64)
+    def kind(values: Any) -> list[tuple[str, Any]]:
+        return [
+            (name, kind(value) if isinstance(value, tuple) else np.float64 if isinstance(value, float) else np.int64)
+            for name, value in zip(values._fields, values, strict=True)
+        ]
 
-    scalars = zeros(scalar.COUNT)
-    scalars[scalar.FREE] = contexts
-    return State(
-        scalars=scalars,
-        counters=zeros(KERNEL_SLOTS, counter.COUNT),
-        order=np.full(sets, first_order(p.replacement), np.int64),
-        tag=np.tile(np.where(np.arange(WAYS) < WAYS - p.l2_ways, -2, -1).astype(np.int32), sets),
-        ready=zeros(entries),
-        valid=np.zeros(entries, np.uint8),
-        dirty=np.zeros(entries, np.uint8),
-        persisting=zeros(sets),
-        split=np.full(p.set_groups, 1 - p.grouped, np.uint8),
-        streak=np.full(p.partitions * p.set_groups, p.l2_ways, np.int64),
-        slice_free=zeros(p.slices),
-        cross_free=zeros(p.partitions),
-        mshr_time=zeros(MSHR_RING),
-        mshr_size=zeros(MSHR_RING),
-        l1_order=np.full(l1_sets, first_order(LRU), np.int64),
-        l1_tag=np.zeros(l1_sets * WAYS, np.int32),
-        l1_valid=np.zeros(l1_sets * WAYS, np.uint8),
-        l1_ready=zeros(l1_sets * WAYS),
-        l1_free=zeros(p.sms),
-        dram=new_dram(p.dram),
-        port_free=zeros(p.sms),
-        compute_free=zeros(p.sms),
-        room=np.full(p.sms, SM_CAPACITY, np.int64),
-        residents=zeros(p.sms),
-        in_flight_bytes=zeros(p.sms),
-        in_flight_head=zeros(p.sms),
-        in_flight_tail=zeros(p.sms),
-        in_flight_time=zeros(p.sms * RING),
-        in_flight_size=zeros(p.sms * RING),
-        heap=zeros(contexts + 2),
-        free_contexts=np.arange(contexts - 1, -1, -1, dtype=np.int64),
-        context_next=zeros(contexts),
-        context_end=zeros(contexts),
-        context_sm=zeros(contexts),
-        context_kernel=zeros(contexts),
-        context_done=zeros(contexts),
-        context_buffer=zeros(contexts),
-        context_ring=zeros(contexts * MAX_STAGES),
-        launch_order=zeros(KERNEL_SLOTS),
-        kernel_pending=zeros(KERNEL_SLOTS),
-        kernel_last=zeros(KERNEL_SLOTS),
-        kernel_more=zeros(KERNEL_SLOTS),
-        kernel_live=zeros(KERNEL_SLOTS),
-        kernel_weight=zeros(KERNEL_SLOTS),
-        kernel_stages=zeros(KERNEL_SLOTS),
-        kernel_run_bytes=zeros(KERNEL_SLOTS),
-        kernel_prologue=zeros(KERNEL_SLOTS),
-    )
+    return np.array([p], np.dtype(kind(p))).view(np.recarray)
 
 
-class Program(NamedTuple):
-    """Records in program order of their CTAs: CTA c owns records first[c] to first[c + 1]."""
+class State:
+    """The words of one device, changed in place by `advance`, and named views of some of them."""
 
-    first: Int64Array
-    op: NDArray[np.uint8]
-    address: Int64Array
-    rows: NDArray[np.int32]
-    row_bytes: NDArray[np.int32]
-    row_stride: Int64Array
-    compute_cycles: NDArray[np.int32]
-    barrier: NDArray[np.uint8]
-    hint: NDArray[np.uint8]
-    through_l1: NDArray[np.uint8]
-    joined: NDArray[np.uint8]
+    def __init__(self, p: Parameters) -> None:
+        """Lay out a device at time zero, caches empty."""
+        at = p.at
+        room = np.zeros(at.end + ALIGNED, np.int64)
+        aligned = -room.ctypes.data // room.itemsize % ALIGNED
+        self.words = words = room[aligned : aligned + at.end]
+        contexts = contexts_of(p)
+        self.scalars = words[: scalar.COUNT]
+        self.counters = self._table(at.counters, KERNEL_SLOTS, counter.COUNT)
+        self.kernels = self._table(at.kernels, KERNEL_SLOTS, KERNEL_WORDS)
+        self.order = words[at.order : at.order + KERNEL_SLOTS]
+        self.sms = self._table(at.sms, p.sms, SM_WORDS)
+        self.in_flight = words[at.in_flight : at.contexts][: p.sms * RING * 2].reshape(p.sms, RING, 2)
+        self.contexts = self._table(at.contexts, contexts, CONTEXT_WORDS)
+        self.heap = words[at.heap : at.heap + contexts]
+        self.sets = self._table(at.sets, p.group_lines * p.set_groups * p.partitions, SET_WORDS)
+        self.l1_sets = self._table(at.l1_sets, p.sms * p.l1_sets, SET_WORDS)
+        self._empty_caches(p)
+        words[at.free : at.free + contexts] = np.arange(contexts - 1, -1, -1)
+        self.scalars[scalar.FREE] = contexts
+        self.scalars[scalar.MSHR_QUEUE + TURN] = FIRST_TURN
+        self.sms[:, SM_ROOM] = SM_CAPACITY
+        self.sms[:, SM_QUEUE + TURN] = FIRST_TURN
+        fill_dram(words, p.dram)
+
+    def _empty_caches(self, p: Parameters) -> None:
+        self.sets[:] = new_sets(1, p.l2_ways, first_order(p.replacement))
+        self.sets[:, STREAK] = p.l2_ways
+        self.sets[: p.set_groups * p.partitions : p.partitions, SPLIT] = 1 - p.grouped
+        self.l1_sets[:] = new_sets(1, p.l1_ways, first_order(LRU))
+
+    def _table(self, start: int, rows: int, columns: int) -> Int64Array:
+        return self.words[start : start + rows * columns].reshape(rows, columns)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from simulator.core.compiled import compiled
 from simulator.core.dram import WHOLE, refresh_unit, use, work_time
 from simulator.core.dram_state import BUS, FIRST_OF_BANK_GROUPS, GATE_WORDS
-from simulator.core.state import Parameters, State
+from simulator.core.layout import Int64Array
+from simulator.core.state import Parameters
 
 
 @compiled
-def post_transfer(s: State, p: Parameters, size: int, writing: bool, now: int) -> None:
+def post_transfer(m: Int64Array, parameters: Sequence[Parameters], size: int, writing: bool, now: int) -> None:
     """Book the channel time of `size` bytes copied to (`writing`) or from device memory, spread over all channels.
 
     Copies are long runs: rows are opened once in many accesses and not counted.  Writes drain together as those of
     kernels do, and each drain turns the bus around once.
     """
-    q = p.dram
+    q = parameters[0].dram
     accesses = (size + q.channels * q.access_bytes - 1) // (q.channels * q.access_bytes)
     busy = accesses * q.burst_ps
     if writing:
         busy += accesses * q.turnaround_ps // (q.drain_from - q.drain_to)
     stride = GATE_WORDS + q.group_channels
     for group in range(q.channel_groups):
-        bus = (group * (FIRST_OF_BANK_GROUPS + 2 * q.bank_groups) + BUS) * stride
-        start = work_time(s.dram, q, refresh_unit(q, group, 0), now)
-        use(s.dram, bus, WHOLE, q.group_channels, start, busy)
+        bus = q.gates_at + (group * (FIRST_OF_BANK_GROUPS + 2 * q.bank_groups) + BUS) * stride
+        start = work_time(m, q, refresh_unit(q, group, 0), now)
+        use(m, bus, WHOLE, q.group_channels, start, busy)

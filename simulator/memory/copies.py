@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simulator.core.dma import MAX_HOPS, NEVER, NONE, Copies, Paths, advance_copies, new_copies, start_copy
-from simulator.core.state import TICKS_PER_PS
+from simulator.core.layout import TICKS_PER_PS
 from simulator.errors import ConfigError
 from simulator.hardware import Hardware
 from simulator.hardware.tiers import Host, Link, Ssd

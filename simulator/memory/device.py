@@ -9,16 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import scalar
-from simulator.core.replay import REACHED, STARVED, advance
-from simulator.core.state import (
+from simulator.core.layout import (
+    CONTEXT_END,
+    CONTEXT_NEXT,
+    KERNEL_LAST,
+    KERNEL_LIVE,
+    KERNEL_MORE,
+    KERNEL_PENDING,
+    KERNEL_PROLOGUE,
+    KERNEL_RUN_BYTES,
     KERNEL_SLOTS,
+    KERNEL_STAGES,
+    KERNEL_WEIGHT,
     MAX_CONTEXTS,
     MAX_STAGES,
     SM_CAPACITY,
-    Program,
-    State,
-    new_state,
 )
+from simulator.core.program import RECORD_WORDS, pack
+from simulator.core.replay import REACHED, STARVED, advance
+from simulator.core.sets import VALID
+from simulator.core.state import State, as_record
 from simulator.core.transfer import post_transfer
 from simulator.errors import DeadlockError, TraceError
 from simulator.hardware import Hardware
@@ -28,6 +38,7 @@ from simulator.trace.record import COLUMNS, KernelHeader, Records, TracedKernel
 
 FOREVER = 1 << 62
 MAX_TAG = (1 << 31) - 1
+PACKED = [name for name in COLUMNS if name not in ("kernel", "requester")]
 
 
 @dataclass
@@ -47,7 +58,8 @@ class Device:
     def __init__(self, hardware: Hardware, seed: int = 0, grouped: bool = True) -> None:
         self.hardware = hardware
         self.parameters = core_parameters(hardware, seed, grouped)
-        self._state = new_state(self.parameters)
+        self._record = as_record(self.parameters)
+        self._state = State(self.parameters)
         self._launches: dict[int, _Launch] = {}
         self._pool = _Pool()
 
@@ -66,20 +78,20 @@ class Device:
         state, header = self._state, kernel.header
         slot = next(s for s in range(KERNEL_SLOTS) if s not in self._launches)
         state.counters[slot] = 0
-        state.kernel_pending[slot] = state.kernel_last[slot] = 0
-        state.kernel_live[slot] = 0
-        state.kernel_more[slot] = 1
-        state.kernel_weight[slot] = SM_CAPACITY // ctas_per_sm(self.hardware.sm, header)
-        state.kernel_run_bytes[slot] = header.run_bytes
-        state.kernel_prologue[slot] = self.hardware.launch.cta_start_ps + header.prologue_ps
-        state.kernel_stages[slot] = min(header.stages, MAX_STAGES)
+        its = state.kernels[slot]
+        its[KERNEL_PENDING] = its[KERNEL_LAST] = its[KERNEL_LIVE] = 0
+        its[KERNEL_MORE] = 1
+        its[KERNEL_WEIGHT] = SM_CAPACITY // ctas_per_sm(self.hardware.sm, header)
+        its[KERNEL_RUN_BYTES] = header.run_bytes
+        its[KERNEL_PROLOGUE] = self.hardware.launch.cta_start_ps + header.prologue_ps
+        its[KERNEL_STAGES] = min(header.stages, MAX_STAGES)
         count = int(state.scalars[scalar.KERNELS])
-        state.launch_order[count] = slot
+        state.order[count] = slot
         state.scalars[scalar.KERNELS] = count + 1
         if not self._launches:
             state.scalars[scalar.NEXT_SM] = 0
         if state.scalars[scalar.L1_USED]:
-            state.l1_valid[:] = 0
+            state.l1_sets[:, VALID] = 0
             state.scalars[scalar.L1_USED] = 0
         self._launches[slot] = _Launch(header, iter(kernel.chunks))
         self._feed(slot)
@@ -91,7 +103,7 @@ class Device:
         Raises DeadlockError when work is left and nothing is in flight.
         """
         while True:
-            reason, time = advance(self._state, self.parameters, self._pool.program, now, until)
+            reason, time = advance(self._state.words, self._record, self._pool.program, self._pool.starts, now, until)
             now = int(time)
             if reason == REACHED:
                 if self.busy and self._state.scalars[scalar.HEAP] == 0:
@@ -104,14 +116,14 @@ class Device:
 
     def post_transfer(self, size: int, writing: bool, now: int) -> None:
         """Let `size` bytes copied to (`writing`) or from device memory take channel time from `now` on (ps)."""
-        post_transfer(self._state, self.parameters, size, writing, now)
+        post_transfer(self._state.words, self._record, size, writing, now)
 
     def retire(self, slot: int) -> NDArray[np.int64]:
         """Forget a kernel that ended; return its counters."""
         state = self._state
         count = int(state.scalars[scalar.KERNELS])
-        order = [s for s in state.launch_order[:count].tolist() if s != slot]
-        state.launch_order[: len(order)] = order
+        order = [s for s in state.order[:count].tolist() if s != slot]
+        state.order[: len(order)] = order
         state.scalars[scalar.KERNELS] = len(order)
         del self._launches[slot]
         if not self._launches:
@@ -123,77 +135,59 @@ class Device:
         launch, state = self._launches[slot], self._state
         chunk = next(launch.chunks, None)
         if chunk is None:
-            state.kernel_more[slot] = 0
+            state.kernels[slot, KERNEL_MORE] = 0
             return
         if len(chunk) and int(chunk.address.max()) >> self.parameters.group_shift > MAX_TAG:
             raise TraceError(f"kernel {launch.header.name}: an address is beyond what the L2 tags can hold")
         launch.fed += len(chunk)
         self._pool.trim(state, list(self._launches))
         first, last = self._pool.append(chunk)
-        state.kernel_pending[slot], state.kernel_last[slot] = first, last
-        state.kernel_more[slot] = int(launch.fed < launch.header.records)
+        state.kernels[slot, [KERNEL_PENDING, KERNEL_LAST]] = first, last
+        state.kernels[slot, KERNEL_MORE] = int(launch.fed < launch.header.records)
 
     def _waiting(self) -> str:
         lines = [
-            f"{launch.header.name}: {self._state.kernel_live[slot]} CTAs resident, "
-            f"{self._state.kernel_last[slot] - self._state.kernel_pending[slot]} waiting"
-            for slot, launch in self._launches.items()
+            f"{launch.header.name}: {its[KERNEL_LIVE]} CTAs resident, {its[KERNEL_LAST] - its[KERNEL_PENDING]} waiting"
+            for launch, its in ((launch, self._state.kernels[slot]) for slot, launch in self._launches.items())
         ]
         return "nothing in flight, but work is left: " + "; ".join(lines)
 
 
 class _Pool:
-    """The records of the CTAs in flight or waiting, as one `Program`: CTA c owns records first[c] to first[c + 1]."""
+    """The records of the CTAs in flight or waiting, packed for the core: CTA c owns records starts[c] to
+    starts[c + 1]."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
         """Drop all records; no CTA may be in flight."""
-        self._records = Records(**{name: np.zeros(0, kind) for name, kind in COLUMNS.items()})
-        self._starts = np.zeros(1, np.int64)
-        self.program = _program(self._records, self._starts)
+        self.program = np.zeros(0, np.int64)
+        self.starts = np.zeros(1, np.int64)
 
     def append(self, chunk: Records) -> tuple[int, int]:
         """Add a chunk of whole CTAs; return the range of their CTA numbers."""
-        offset, first = len(self._records), len(self._starts)
+        offset, first = len(self.program) // RECORD_WORDS, len(self.starts)
         bounds = np.flatnonzero(np.diff(chunk.requester)) + 1
         starts = np.concatenate(([0], bounds, [len(chunk)])).astype(np.int64) + offset
-        self._records = Records.concatenate((self._records, chunk)) if offset else chunk
-        self._starts = np.concatenate((self._starts, starts))
-        self.program = _program(self._records, self._starts)
+        words = pack(**{name: getattr(chunk, name) for name in PACKED}).reshape(-1)
+        self.program = np.concatenate((self.program, words)) if offset else words
+        self.starts = np.concatenate((self.starts, starts))
         return first, first + len(starts) - 1
 
     def trim(self, state: State, slots: list[int]) -> None:
         """Drop the records and CTA numbers before the first that a resident or waiting CTA still needs."""
         resident = state.heap[: state.scalars[scalar.HEAP]] & (MAX_CONTEXTS - 1)
-        waiting = [slot for slot in slots if state.kernel_pending[slot] < state.kernel_last[slot]]
-        ctas = int(min((state.kernel_pending[slot] for slot in waiting), default=len(self._starts)))
-        needed = [len(self._records), *state.context_next[resident].tolist(), *self._starts[ctas : ctas + 1].tolist()]
-        records = min(needed)
-        if records < len(self._records) // 2:
+        kernels = state.kernels[slots]
+        waiting = kernels[kernels[:, KERNEL_PENDING] < kernels[:, KERNEL_LAST], KERNEL_PENDING]
+        ctas = int(waiting.min(initial=len(self.starts)))
+        held = len(self.program) // RECORD_WORDS
+        records = min([held, *state.contexts[resident, CONTEXT_NEXT].tolist(), *self.starts[ctas : ctas + 1].tolist()])
+        if records < held // 2:
             return  # not worth the copy
-        self._records = self._records[records:]
-        self._starts = self._starts[ctas:] - records
-        state.context_next[resident] -= records
-        state.context_end[resident] -= records
+        self.program = self.program[records * RECORD_WORDS :]
+        self.starts = self.starts[ctas:] - records
+        state.contexts[resident, CONTEXT_NEXT] -= records
+        state.contexts[resident, CONTEXT_END] -= records
         for slot in slots:
-            state.kernel_pending[slot] -= ctas
-            state.kernel_last[slot] -= ctas
-        self.program = _program(self._records, self._starts)
-
-
-def _program(records: Records, starts: NDArray[np.int64]) -> Program:
-    return Program(
-        first=starts,
-        op=records.op,
-        address=records.address,
-        rows=records.rows,
-        row_bytes=records.row_bytes,
-        row_stride=records.row_stride,
-        compute_cycles=records.compute_cycles,
-        barrier=records.barrier,
-        hint=records.hint,
-        through_l1=records.through_l1,
-        joined=records.joined,
-    )
+            state.kernels[slot, [KERNEL_PENDING, KERNEL_LAST]] -= ctas

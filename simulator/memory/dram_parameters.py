@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil, gcd
 
-from simulator.core.dram_state import NEVER, DramParameters, sized
+from simulator.core.dram_state import NEVER, DramParameters
 from simulator.errors import ConfigError
 from simulator.hardware.dram import Hbm
 from simulator.units import PS_PER_S
@@ -47,7 +47,7 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
     still = hbm.t_ras_ps + hbm.t_rp_ps + hbm.t_rfc_ps if hbm.refresh == "all-bank" and hbm.t_rfc_ps else 0
     hashes = (*hbm.bank_hash, NO_HASH, NO_HASH)
     banks_per_group = hbm.banks // hbm.bank_groups
-    parameters = DramParameters(
+    return DramParameters(
         channels=hbm.channel_count,
         group_channels=group_channels,
         channel_shift=_log2(group_channels),
@@ -96,7 +96,6 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
         refresh_lost_ps=still,
         refresh_shut_ps=hbm.t_rfc_ps if hbm.refresh == "per-bank" else 0,
     )
-    return sized(parameters)
 
 
 def _log2(power: int) -> int:

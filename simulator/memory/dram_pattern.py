@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from simulator.core import counter
 from simulator.core.dram_pattern import answer, find_places, offer
-from simulator.core.state import new_state
+from simulator.core.state import State, as_record
 from simulator.hardware import Hardware
 from simulator.memory.parameters import core_parameters
 from simulator.units import PS_PER_S
@@ -44,10 +44,10 @@ def dram_pattern(
     `address` in bytes, in order of request; no request may cross a line.
     """
     parameters = core_parameters(hardware)
-    state = new_state(parameters)
+    state = State(parameters)
     writes = np.zeros(len(address), np.uint8) if write is None else write.astype(np.uint8)
     places = np.zeros(queue + 1, np.int64)
-    end, latency = offer(state, parameters, address.astype(np.int64), writes, request_bytes, places)
+    end, latency = offer(state.words, as_record(parameters), address.astype(np.int64), writes, request_bytes, places)
     counters = state.counters[0]
     reads = len(address) - int(writes.sum())
     return PatternResult(
@@ -65,7 +65,7 @@ class DramBench:
 
     def __init__(self, hardware: Hardware) -> None:
         self.parameters = core_parameters(hardware)
-        self._state = new_state(self.parameters)
+        self._state = State(self.parameters)
 
     def serve(
         self,
@@ -83,13 +83,13 @@ class DramBench:
         where, size = (np.broadcast_to(np.asarray(x, np.int64), shape).copy() for x in (address, request_bytes))
         kinds = np.broadcast_to(np.asarray(write, np.uint8), shape).copy()
         arrival = np.broadcast_to(np.asarray(arrival_ps, np.int64), shape).copy()
-        answer(self._state, self.parameters, where, size, kinds, arrival, done)
+        answer(self._state.words, as_record(self.parameters), where, size, kinds, arrival, done)
         return done
 
     def places(self, address: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return channel, bank, row and number of the access within its channel, a row for each address (bytes)."""
         place = np.zeros((len(address), 4), np.int64)
-        find_places(self.parameters, np.asarray(address, np.int64), place)
+        find_places(as_record(self.parameters), np.asarray(address, np.int64), place)
         return place
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from simulator.core.layout import TICKS_PER_PS
 from simulator.core.replacement import POLICIES
-from simulator.core.state import TICKS_PER_PS, Parameters, lines_per_group
+from simulator.core.sets import MAX_SECTORS
+from simulator.core.state import Parameters, laid_out, lines_per_group
 from simulator.errors import ConfigError
 from simulator.hardware import Hardware
 from simulator.memory.dram_parameters import dram_parameters
@@ -19,11 +21,13 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> 
     sm, l1, l2, hbm = hardware.sm, hardware.l1, hardware.l2, hardware.hbm
     if l2.sector_bytes & (l2.sector_bytes - 1):
         raise ConfigError(f"{hardware.name}: l2.sector: must be a power of two (given {l2.sector_bytes})")
+    if l2.line_bytes > MAX_SECTORS * l2.sector_bytes:
+        raise ConfigError(f"{hardware.name}: l2.line: must be at most {MAX_SECTORS} sectors (given {l2.line_bytes} B)")
     sets = l2.size_bytes // (l2.partitions * l2.line_bytes * l2.ways)
     l1_sets = l1.size_bytes // (l2.line_bytes * l1.ways)
     group_lines = lines_per_group(sets)
     group_bytes = group_lines * l2.line_bytes
-    return Parameters(
+    parameters = Parameters(
         sms=sm.count,
         sm_ctas=sm.ctas,
         sm_outstanding_bytes=sm.outstanding_bytes,
@@ -57,6 +61,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> 
         grouped=int(grouped),
         seed=seed,
     )
+    return laid_out(parameters)
 
 
 def _ticks_per_kib(bytes_per_s: int) -> int:

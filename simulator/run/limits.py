@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import counter
-from simulator.core.state import TICKS_PER_PS
+from simulator.core.layout import TICKS_PER_PS
 from simulator.hardware import Hardware
 
 BOUND = 0.6

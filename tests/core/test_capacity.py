@@ -9,9 +9,14 @@ import pytest
 from datasheet import Access
 
 from simulator import config, hardware
-from simulator.core.ways import WAYS
+from simulator.core.sets import ORDER
 from simulator.errors import ConfigError
 from simulator.memory import Device
+
+
+def tags_of(device: Device) -> np.ndarray:
+    """Return the tags of all sets, a row each."""
+    return np.ascontiguousarray(device._state.sets[:, :ORDER]).view(np.int32)
 
 
 @pytest.mark.parametrize("replacement", ["lru", "random"])
@@ -21,7 +26,7 @@ def test_lines_per_set(replacement: str, ways: int, grouped: bool) -> None:
     sets = 32
     device = datasheet.device(datasheet.cache_of(sets, ways, l2__replacement=replacement), grouped)
     datasheet.run(device, datasheet.kernel(patterns.mixed(7, 2000, sets, ways, reach=4.0)))
-    held = (device._state.tag.reshape(-1, WAYS) >= 0).sum(axis=1)
+    held = (tags_of(device) >= 0).sum(axis=1)
     assert held.max() == ways
 
 
@@ -43,7 +48,7 @@ def test_random_replacement_draws_every_way() -> None:
     device = datasheet.device(datasheet.cache_of(sets, ways, l2__replacement="random"))
     flood = [Access(patterns.BASE + i * 4096, 4096) for i in range(400)]
     datasheet.run(device, datasheet.kernel(flood))
-    newest = device._state.tag.reshape(-1, WAYS)[0]
+    newest = tags_of(device)[0]
     ages = np.sort(newest[newest >= 0])
     assert len(ages) == ways and ages[0] >= 300 - 100  # no way is forgotten: none holds a line for hundreds of misses
 

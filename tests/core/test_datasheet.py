@@ -14,7 +14,8 @@ from datasheet import Access, kernel, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.core.state import RING
+from simulator.core.in_flight import HEAD, TAIL
+from simulator.core.layout import SM_QUEUE
 from simulator.memory import Device
 from simulator.trace.record import Op
 
@@ -254,8 +255,8 @@ def test_bytes_in_flight_stay_below_the_limit(size: int, ctas: int, stages: int,
     ended = None
     while ended is None:
         now, ended = device.advance(now, now + 10 * NS)
-        slots = [i % RING for i in range(int(state.in_flight_head[0]), int(state.in_flight_tail[0]))]
-        flying = sum(int(state.in_flight_size[slot]) for slot in slots if state.in_flight_time[slot] > now)
+        queue = state.in_flight[0, state.sms[0, SM_QUEUE + HEAD] : state.sms[0, SM_QUEUE + TAIL]]
+        flying = int(queue[queue[:, 0] > now, 1].sum())
         most = max(most, flying)
     assert size <= most
     assert most <= limit + size

@@ -7,7 +7,7 @@ import pytest
 from datasheet import Access, kernel
 
 from simulator.core import scalar
-from simulator.core.state import SM_CAPACITY
+from simulator.core.layout import SM_CAPACITY
 from simulator.errors import DeadlockError
 from simulator.memory import device as device_module
 from simulator.system import run_stream

@@ -14,13 +14,13 @@ from simulator.core import heap as replay
 
 
 @numba.njit
-def compiled_push(heap, count, key):
-    replay.push(heap, count, key)
+def compiled_push(heap, start, count, key):
+    replay.push(heap, start, count, key)
 
 
 @numba.njit
-def compiled_sift_down(heap, count, key):
-    replay.sift_down(heap, count, key)
+def compiled_sift_down(heap, start, count, key):
+    replay.sift_down(heap, start, count, key)
 
 
 PUSH = {"compiled": compiled_push, "python": replay.push.py_func}
@@ -36,11 +36,11 @@ keys = st.lists(st.integers(0, 2**62), min_size=1, max_size=60)
 def test_keys_come_out_sorted(variant: str, keys: list[int]) -> None:
     heap = np.zeros(len(keys) + 1, np.int64)
     for count, key in enumerate(keys):
-        PUSH[variant](heap, count, key)
+        PUSH[variant](heap, 0, count, key)
     drained = []
     for count in range(len(keys) - 1, -1, -1):  # as `advance` takes out a context that has ended
         drained.append(int(heap[0]))
-        SIFT_DOWN[variant](heap, count, heap[count])
+        SIFT_DOWN[variant](heap, 0, count, heap[count])
     assert drained == sorted(keys)
 
 
@@ -51,10 +51,10 @@ def test_a_replaced_root_is_as_in_the_standard_library(variant: str, keys: list[
     """The common event: the earliest context comes back at a later time."""
     heap, twin = np.zeros(len(keys) + 1, np.int64), sorted(keys)
     for count, key in enumerate(keys):
-        PUSH[variant](heap, count, key)
+        PUSH[variant](heap, 0, count, key)
     for delay in later:
         assert heap[0] == twin[0]
         key = int(heap[0]) + delay
-        SIFT_DOWN[variant](heap, len(keys), key)
+        SIFT_DOWN[variant](heap, 0, len(keys), key)
         heapq.heapreplace(twin, key)
     assert sorted(heap[: len(keys)].tolist()) == sorted(twin)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.core import ways
-from simulator.core.ways import IDENTITY, WAYS
+from simulator.core import sets as ways
+from simulator.core.sets import IDENTITY, WAYS
 
 
 @numba.njit
@@ -41,7 +41,7 @@ tags = st.integers(-1, 2**31 - 1)
 def test_find_way_is_the_first_index_of_the_tag(variant: str, held: list[int], sought: int, lane: int) -> None:
     own = held[lane * WAYS : (lane + 1) * WAYS]
     expected = own.index(sought) if sought in own else WAYS
-    assert FINDERS[variant](np.array(held, np.int32), lane * WAYS, sought) == expected
+    assert FINDERS[variant](np.array(held, np.int32).view(np.int64), lane * WAYS // 2, sought) == expected
 
 
 @variants
@@ -49,9 +49,9 @@ def test_find_way_is_the_first_index_of_the_tag(variant: str, held: list[int], s
 def test_find_way_finds_each_way_and_not_its_neighbours(variant: str, way: int) -> None:
     held = np.full(3 * WAYS, 7, np.int32)
     held[WAYS : 2 * WAYS] = -1
-    assert FINDERS[variant](held, WAYS, 7) == WAYS
+    assert FINDERS[variant](held.view(np.int64), WAYS // 2, 7) == WAYS
     held[WAYS + way] = 7
-    assert FINDERS[variant](held, WAYS, 7) == way
+    assert FINDERS[variant](held.view(np.int64), WAYS // 2, 7) == way
 
 
 @variants

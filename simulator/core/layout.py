@@ -1,0 +1,55 @@
+"""Where each word of a device's state lies within its record.
+
+The state is one array of 64-bit words, so that a function that takes it takes one argument, and what an access needs
+of a set, a CTA or an SM lies in one or two cache lines.  Where the records of a kind begin is in `state.Places`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64Array = NDArray[np.int64]
+
+PLACE = (1 << 40) - 1
+"""Mask of a place in the state: no use but to tell the compiler that it is not negative, which saves a test each."""
+
+KERNEL_SLOTS = 64
+KERNEL_PENDING = 0  # next CTA to place
+KERNEL_LAST = 1  # end of the placed chunk
+KERNEL_MORE = 2  # further chunks will come
+KERNEL_LIVE = 3  # resident CTAs
+KERNEL_WEIGHT = 4  # room a CTA takes of an SM
+KERNEL_STAGES = 5
+KERNEL_RUN_BYTES = 6  # see KernelHeader.run_bytes
+KERNEL_PROLOGUE = 7  # from placement to first access
+KERNEL_WORDS = 8
+
+SM_PORT_FREE = 0  # ticks
+SM_COMPUTE_FREE = 1  # ticks
+SM_L1_FREE = 2  # ticks
+SM_ROOM = 3
+SM_RESIDENTS = 4
+SM_QUEUE = 8  # of bytes in flight, see core/in_flight.py
+SM_WORDS = 16
+
+CONTEXT_NEXT = 0  # record
+CONTEXT_END = 1  # record
+CONTEXT_SM = 2
+CONTEXT_KERNEL = 3
+CONTEXT_DONE = 4  # end of the last computation
+CONTEXT_BUFFER = 5  # buffer of the next record
+CONTEXT_RING = 8  # when each buffer is free again
+MAX_STAGES = 16
+CONTEXT_WORDS = CONTEXT_RING + MAX_STAGES
+
+CONTEXT_BITS = 14
+MAX_CONTEXTS = 1 << CONTEXT_BITS
+"""An event is one integer, time x 2^14 + context: 2^49 ps are 560 s of simulated time in one advance chain."""
+
+SM_CAPACITY = 1 << 20
+"""Room of one SM; a CTA takes SM_CAPACITY // (CTAs of its kernel that fit), so that kernels can share an SM."""
+
+TICKS_PER_PS = 1024
+"""Bandwidth servers that several units share keep time in 1/1024 ps, so that a 32-byte sector at 10 TB/s (3.2 ps)
+is not rounded to a whole picosecond."""

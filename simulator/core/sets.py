@@ -1,0 +1,139 @@
+"""One set of a sectored cache: tags, the order in which its ways were used, and what is known of each line.
+
+A set is a record of 32 words.  Two 32-bit tags share a word, so that comparing all 16 is one vector instruction
+(written as a loop it is not vectorised and three times slower).  The order of up to 16 ways is one word of 4-bit way
+numbers, the most recently used in the lowest four bits.  Valid and dirty sectors are words of four bits a way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from simulator.core.compiled import small_function
+from simulator.core.layout import Int64Array
+
+WAYS = 16
+"""Ways a set has room for; a cache with fewer never names the others."""
+
+ORDER = 8  # ways by last use, or what core/replacement.py keeps
+VALID = 9
+DIRTY = 10
+PERSISTING = 11  # mask of the ways to be evicted last
+LATEST = 12  # no fill arrives later
+STREAK = 13  # L2: whole-group misses since a part of a group was last touched
+SPLIT = 14  # L2, first lane of the first partition: whether the lanes of a set group are described apart
+READY = 16  # of each way: when the fill arrives
+SET_WORDS = 32
+
+MAX_SECTORS = 4
+"""Sectors of a line."""
+
+EMPTY, UNUSED = -1, -2
+"""Tags of ways that hold nothing, and of ways the cache does not have."""
+
+IDENTITY = 0x0123456789ABCDEF
+"""The order of an unused set, for which way 0 comes first as victim."""
+
+
+@small_function
+def tag_of(m: Int64Array, place: int, way: int) -> int:
+    """Return the tag of a way of the set at `place`."""
+    half = (m[place + (way >> 1)] >> (32 * (way & 1))) & 0xFFFFFFFF
+    return half - ((half & 0x80000000) << 1)
+
+
+@small_function
+def set_tag(m: Int64Array, place: int, way: int, tag: int) -> None:
+    """Give a way of the set at `place` another tag."""
+    word = place + (way >> 1)
+    shift = 32 * (way & 1)
+    m[word] ^= np.int64(((m[word] >> shift) ^ tag) & 0xFFFFFFFF) << shift
+
+
+@small_function
+def nibble(word: int, way: int) -> int:
+    """Return the four bits of a way."""
+    return (word >> (4 * way)) & 15
+
+
+@small_function
+def with_nibble(word: int, way: int, value: int) -> int:
+    """Return the word with `value` as the four bits of a way."""
+    return word ^ (np.int64(((word >> (4 * way)) ^ value) & 15) << (4 * way))
+
+
+def find_way(m: Int64Array, place: int, tag: int) -> int:
+    """Return the way of the set at `place` that holds `tag`, or 16."""
+    for way in range(WAYS):
+        if tag_of(m, place, way) == tag:
+            return way
+    return WAYS
+
+
+@intrinsic
+def _find_way(typing_context, words, place, tag):  # type: ignore[no-untyped-def]
+    signature = types.int64(words, types.int64, types.int32)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0])
+        vector = ir.VectorType(ir.IntType(32), WAYS)
+        start = builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
+        loaded = builder.load(start)
+        loaded.align = 8
+        splat = ir.Constant(vector, ir.Undefined)
+        splat = builder.insert_element(splat, arguments[2], ir.Constant(ir.IntType(32), 0))
+        splat = builder.shuffle_vector(
+            splat, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), WAYS), [0] * WAYS)
+        )
+        equal = builder.bitcast(builder.icmp_signed("==", loaded, splat), ir.IntType(WAYS))
+        wide = builder.or_(builder.zext(equal, ir.IntType(64)), ir.Constant(ir.IntType(64), 1 << WAYS))
+        return builder.cttz(wide, ir.Constant(ir.IntType(1), 1))
+
+    return signature, generate
+
+
+@overload(find_way, inline="always")
+def _compiled_find_way(m, place, tag):  # type: ignore[no-untyped-def]
+    def implementation(m, place, tag):  # type: ignore[no-untyped-def]
+        return _find_way(m, place, np.int32(tag))
+
+    return implementation
+
+
+def touch(order: int, way: int) -> int:
+    """Return the order word, as a signed integer, with `way` as the most recently used."""
+    ways = [(int(order) >> 4 * place) & 15 for place in range(WAYS)]
+    ways.remove(way)
+    word = sum(used << 4 * place for place, used in enumerate([int(way), *ways]))
+    return word - (1 << 64) if word >> 63 else word
+
+
+@overload(touch, inline="always")
+def _compiled_touch(order, way):  # type: ignore[no-untyped-def]
+    def implementation(order, way):  # type: ignore[no-untyped-def]
+        difference = order ^ (way * 0x1111111111111111)
+        zero = (difference - 0x1111111111111111) & ~difference & -0x7777777777777778
+        below = zero & -zero  # lowest zero nibble: where `way` stands
+        through = (below << 1) - 1  # all bits up to and with that nibble
+        return (order & ~through) | (((order << 4) | way) & through)
+
+    return implementation
+
+
+@small_function
+def least_recent(order: int, ways: int) -> int:
+    """Return the way that was used longest ago, of a set with `ways` ways."""
+    return (order >> (4 * (ways - 1))) & 15
+
+
+def new_sets(count: int, ways: int, order: int) -> Int64Array:
+    """Return `count` empty sets (count, SET_WORDS) with `ways` ways each, in the order `order`."""
+    tags = np.where(np.arange(WAYS) < WAYS - ways, UNUSED, EMPTY).astype(np.int32)
+    sets = np.zeros((count, SET_WORDS), np.int64)
+    sets[:, :ORDER] = tags.view(np.int64)
+    sets[:, ORDER] = order
+    return sets
