@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.compiled import compiled, small_function
-from simulator.core.state import TICKS_PER_PS
+from simulator.core.layout import TICKS_PER_PS
 
 Int64Array = NDArray[np.int64]
 

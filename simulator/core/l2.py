@@ -235,7 +235,7 @@ def line_access(
     counters = counters_at(p, k)
     lines = p.group_lines if lane == WHOLE else 1
     row = max(lane, 0)
-    writing = kind == WRITE or kind == REDUCE
+    writing = kind in (WRITE, REDUCE)
     partition = home if writing else near
     place = set_at(p, row, slot, partition)
     copy = -1  # word that says when the copy is there, which waits for the home's answer

@@ -9,7 +9,7 @@ import pytest
 from datasheet import Access
 
 from simulator import config, hardware
-from simulator.core.sets import ORDER
+from simulator.core.sets import ORDER, WAYS
 from simulator.errors import ConfigError
 from simulator.memory import Device
 
