@@ -43,6 +43,7 @@ _SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy
 
 
 _HELPERS: set[str] = set()
+_ENTRIES: set[str] = set()
 
 
 def _optimise_once() -> None:
@@ -55,11 +56,13 @@ def _optimise_once() -> None:
     optimise = library._optimize_final_module
 
     def unless_helper(self: Any) -> None:
-        if self.name not in _HELPERS:
+        if self.name in _HELPERS:
+            return
+        if self.name in _ENTRIES:
             for function in self._final_module.functions:
                 if not function.is_declaration and function.linkage.name == "linkonce_odr":
                     function.linkage = "internal"
-            optimise(self)
+        optimise(self)
 
     library._optimize_final_module = unless_helper
 
@@ -69,6 +72,7 @@ _optimise_once()
 
 def compiled(function: F) -> F:
     """Compile a function that Python calls."""
+    _ENTRIES.add(function.__qualname__)
     return cast(F, numba.njit(**_SETTINGS)(function))
 
 

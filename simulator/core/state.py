@@ -160,6 +160,7 @@ class State:
         self.contexts = self._table(at.contexts, contexts, CONTEXT_WORDS)
         self.heap = words[at.heap : at.heap + contexts]
         self.sets = self._table(at.sets, p.group_lines * p.set_groups * p.partitions, SET_WORDS)
+        self.split = self.sets[: p.set_groups * p.partitions : p.partitions, SPLIT]
         self.l1_sets = self._table(at.l1_sets, p.sms * p.l1_sets, SET_WORDS)
         self._empty_caches(p)
         words[at.free : at.free + contexts] = np.arange(contexts - 1, -1, -1)
@@ -172,7 +173,7 @@ class State:
     def _empty_caches(self, p: Parameters) -> None:
         self.sets[:] = new_sets(1, p.l2_ways, first_order(p.replacement))
         self.sets[:, STREAK] = p.l2_ways
-        self.sets[: p.set_groups * p.partitions : p.partitions, SPLIT] = 1 - p.grouped
+        self.split[:] = 1 - p.grouped
         self.l1_sets[:] = new_sets(1, p.l1_ways, first_order(LRU))
 
     def _table(self, start: int, rows: int, columns: int) -> Int64Array:

@@ -16,8 +16,6 @@ from datasheet import Access
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.core.sets import SPLIT
-
 GEOMETRIES = [(16, 2), (32, 4), (64, 16), (24, 3), (40, 1), (128, 7)]  # sets, ways
 PIECE = 25  # records per kernel
 
@@ -33,7 +31,7 @@ def replayed(
         ran = datasheet.run(device, datasheet.kernel(accesses[first : first + PIECE]), now)
         now = ran.end_ps
         counters.append(ran.functional())
-        split.append(device._state.sets[:, SPLIT].tolist())
+        split.append(device._state.split.tolist())
     return counters, split
 
 
@@ -90,8 +88,8 @@ def test_a_dirty_lane_keeps_its_group_split() -> None:
     hits = [Access(target, group)] * 50
     device = datasheet.device(datasheet.cache_of(sets, ways))
     first = datasheet.run(device, datasheet.kernel(dirty + hits))
-    assert device._state.sets[:, SPLIT].any()
+    assert device._state.split.any()
     flood = [Access(target + i * group, group) for i in range(1, 5)]
     second = datasheet.run(device, datasheet.kernel(flood), first.end_ps)
     assert (first.counters["WRITEBACK_SECTORS"], second.counters["WRITEBACK_SECTORS"]) == (0, 1)
-    assert not device._state.sets[:, SPLIT].any()
+    assert not device._state.split.any()
