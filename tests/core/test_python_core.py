@@ -14,24 +14,19 @@ import scenarios
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="module")
-def python_runs() -> dict[str, dict[str, int]]:
+@pytest.mark.parametrize("name", [name for name, _ in scenarios.everything()])
+def test_python_agrees_with_compiled(name: str) -> None:
     paths = [str(HERE.parents[1]), str(HERE.parent), str(HERE)]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(HERE / "scenarios.py")],
+    python = subprocess.run(
+        [sys.executable, "-W", "error", str(HERE / "scenarios.py"), name],
         env=os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-@pytest.mark.parametrize("name", [name for name, _ in scenarios.everything()])
-def test_python_agrees_with_compiled(name: str, python_runs: dict[str, dict[str, int]]) -> None:
-    assert python_runs[name] == dict(scenarios.everything())[name]()
+    assert python.returncode == 0, python.stderr
+    assert json.loads(python.stdout) == dict(scenarios.everything())[name]()
 
 
 def test_the_scenarios_touch_every_counter() -> None:
