@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from simulator.core import counter
 from simulator.errors import CapacityError, TierscopeError
-from simulator.hardware import Hardware
+from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm
 from simulator.lowering.elementwise import KvWrite, lower_kv_write
 from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of
 from simulator.lowering.lower import WORKSPACE
+from simulator.lowering.quantise import WIDE_BYTES, Cast, lower_quantise
 from simulator.memory import Device
 from simulator.run.cases import DecodeAttentionCase, GemmCase, PrefillAttentionCase, Row
 from simulator.run.limits import limiter
@@ -31,6 +32,7 @@ SAME_CALL = 0.005
 """Within these shares two replays, or two calls in a row, are taken to be alike."""
 
 PAGE_ID_BYTES = 4
+SCALE_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -165,24 +167,46 @@ def _flat(calls: list[list[TracedKernel]]) -> Iterator[TracedKernel]:
 
 
 def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> list[list[TracedKernel]]:
+    """Return the kernels of each call: an fp8 product with the cast of its input, where the framework casts it."""
     shape = case.shape()
-    source = _activation("x", shape.m * _whole_sectors(shape.k * shape.activation_dtype.bytes))
-    output = _activation("y", shape.m * _whole_sectors(shape.n * shape.output_dtype.bytes))
+    source_bytes = shape.m * _whole_sectors(shape.k * shape.activation_dtype.bytes)
     weight_bytes = shape.n * _whole_sectors(shape.k * shape.weight_dtype.bytes)
+    inputs = range(case.weight_copies if _own_inputs(case) else 1)
+    cast = inputs if _is_cast(case) else range(0)
     weights = [Tensor(f"w{i}", weight_bytes, TensorClass.WEIGHTS) for i in range(case.weight_copies)]
-    addresses = allocate([source, output, WORKSPACE, *weights])
-    return [
-        list(gemm.lower(shape, _gemm_operands(shape, addresses, weight.name), hardware, scalars, 0))
-        for weight in weights
-    ]
+    sources = [_activation(f"x{i}", source_bytes) for i in inputs]
+    wide = [_activation(f"wide{i}", shape.m * shape.k * WIDE_BYTES) for i in cast]
+    output = _activation("y", shape.m * _whole_sectors(shape.n * shape.output_dtype.bytes))
+    scale = _activation("scale", shape.m * SCALE_BYTES)
+    addresses = allocate([sources[0], output, WORKSPACE, *weights, *sources[1:], *wide, scale])
+    calls = []
+    for copy in range(case.weight_copies):
+        source = copy % len(inputs)
+        kernels: list[TracedKernel] = []
+        if cast:
+            places = (addresses[name] for name in (f"wide{source}", f"x{source}", "scale"))
+            kernels.extend(lower_quantise(Cast(shape.m, shape.k, *places), case.framework, hardware))
+        operands = _gemm_operands(shape, addresses, f"x{source}", f"w{copy}")
+        calls.append([*kernels, *gemm.lower(shape, operands, hardware, scalars, len(kernels))])
+    return calls
 
 
-def _gemm_operands(shape: GemmShape, addresses: AddressMap, weight: str) -> gemm.Operands:
+def _is_cast(case: GemmCase) -> bool:
+    """Return whether the call casts its input to fp8 first."""
+    return case.dtype is Dtype.FP8 and case.framework is not Framework.GENERIC
+
+
+def _own_inputs(case: GemmCase) -> bool:
+    """Return whether each copy of the weight is used with an input of its own, as SGLang's are measured."""
+    return case.framework is Framework.SGLANG
+
+
+def _gemm_operands(shape: GemmShape, addresses: AddressMap, source: str, weight: str) -> gemm.Operands:
     def matrix(name: str, rows: int, row_bytes: int) -> Matrix:
         return Matrix(addresses[name], rows, row_bytes, panel_bytes_of(row_bytes))
 
     return gemm.Operands(
-        source=matrix("x", shape.m, shape.k * shape.activation_dtype.bytes),
+        source=matrix(source, shape.m, shape.k * shape.activation_dtype.bytes),
         weight=matrix(weight, shape.n, shape.k * shape.weight_dtype.bytes),
         output=matrix("y", shape.m, shape.n * shape.output_dtype.bytes),
         bias=None,
@@ -234,10 +258,16 @@ def _attention_call(
 def _touched_bytes(case: GemmCase | DecodeAttentionCase | PrefillAttentionCase) -> int:
     """Return the bytes of all operands of one replay."""
     shape = case.shape()
-    if isinstance(shape, GemmShape):
-        weight = shape.n * _whole_sectors(shape.k * shape.weight_dtype.bytes) * getattr(case, "weight_copies", 1)
+    if isinstance(case, GemmCase):
+        assert isinstance(shape, GemmShape)
+        weight = shape.n * _whole_sectors(shape.k * shape.weight_dtype.bytes) * case.weight_copies
         source = shape.m * _whole_sectors(shape.k * shape.activation_dtype.bytes)
+        if _is_cast(case):
+            source += shape.m * shape.k * WIDE_BYTES
+        if _own_inputs(case):
+            source *= case.weight_copies
         return weight + source + shape.m * _whole_sectors(shape.n * shape.output_dtype.bytes)
+    assert not isinstance(shape, GemmShape)
     activations = 2 * shape.batch * shape.query_len * shape.heads * shape.head_dim * shape.activation_dtype.bytes
     return activations + 2 * shape.batch * (shape.kv_len - shape.first_key) * shape.kv_token_bytes
 
