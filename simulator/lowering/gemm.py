@@ -35,7 +35,9 @@ IntArray = NDArray[np.int64]
 PARTIAL_BYTES = 4  # split-K partial sums are fp32
 REDUCED_PER_CTA = 2048  # outputs: 512 threads x 4
 
-BULK_TILES_N = (64, 128, 192, 256)
+BULK_TILES_N = (64, 128, 192, 256, 320)
+BULK_TILES_M = tuple(range(64, 257, 16))
+BULK_TILE_OUTPUTS = 320 * 128  # the largest seen: more accumulators do not fit the registers
 TILES_M = (64, 128, 256)
 TILES_N = (64, 128, 256)
 
@@ -90,11 +92,12 @@ def choose(shape: GemmShape, hardware: Hardware, scalars: Implementation) -> Til
 def _candidates(shape: GemmShape, hardware: Hardware) -> Iterator[Tiling]:
     bulk = bulk_copies(hardware)
     narrow = -(-shape.m // 8) * 8
-    tiles_m = sorted({min(narrow, 256), 128, 256} if bulk and narrow <= 256 else set(TILES_M))
+    tiles_m = sorted({narrow, *BULK_TILES_M} if bulk and narrow <= 256 else set(BULK_TILES_M if bulk else TILES_M))
     k_steps = -(-shape.k * shape.weight_dtype.bytes // K_BYTES)
     for tile_n in BULK_TILES_N if bulk else TILES_N:
         for tile_m in tiles_m:
-            if tile_m * tile_n > 128 * 256 or (tile_m > narrow and tile_m > min(tiles_m)):
+            largest = BULK_TILE_OUTPUTS if bulk else 128 * 256
+            if tile_m * tile_n > largest or (tile_m > narrow and tile_m > min(tiles_m)):
                 continue
             stage = K_BYTES * (tile_n + tile_m)
             room = hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes
