@@ -12,6 +12,8 @@ lanes, which a lane departs from when a part of a group touches it alone, until 
 
 from __future__ import annotations
 
+import numpy as np
+
 from simulator.core import counter
 from simulator.core.compiled import called, small_function
 from simulator.core.dram_state import (
@@ -36,6 +38,8 @@ from simulator.core.dram_state import (
     OLD_ROW,
     PENDING,
     QUEUE_HEADER,
+    READS,
+    READS_BEFORE,
     REFRESH_WORDS,
     ROW,
     TAIL,
@@ -322,6 +326,12 @@ def extent_of(
     return channel_group, channel, access + offset, count, count, 0
 
 
+@small_function
+def note_read(m: Int64Array, p: DramParameters, group: int) -> None:
+    """Remember that a channel group has read: its next batch of writes turns the bus."""
+    m[queue_of(p, group, np.int64(WHOLE)) + READS] += 1
+
+
 @called
 def dram_read(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
     """Fetch `size` bytes of a group into L2, from all its channels (`lane` WHOLE) or that of one of its lines; return
@@ -329,6 +339,7 @@ def dram_read(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size:
     q = p.dram
     counters = p.at.counters + k * counter.COUNT
     channel_group, channel, access, count, step, runs = extent_of(m, p, k, group, lane, size)
+    note_read(m, q, channel_group)
     m[counters + counter.DRAM_READ_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
     end = now
     while count > 0:
@@ -397,10 +408,10 @@ def post(
 
 @called
 def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int, now: int) -> int:
-    """Send waiting writes until few are left, turning the data bus around once for all of them; return when the last
-    has been transferred (ps).
+    """Send waiting writes until few are left; return when the last has been transferred (ps).
 
-    Writes whose bank is ready when their turn comes go first, oldest first, then the others.
+    The data bus is turned around once for all of them, or not at all where the channel group has read nothing since it
+    last wrote.  Writes whose bank is ready when their turn comes go first, oldest first, then the others.
     """
     queue = queue_of(p, group, lane)
     stride = GATE_WORDS + p.group_channels
@@ -408,10 +419,15 @@ def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int
     start = work_time(m, p, refresh_unit(p, group, 0), now)
     first = lane if lane == WHOLE else lane >> p.command_shift << p.command_shift
     lanes = 1 if lane == WHOLE else 1 << p.command_shift
-    for each in range(first, first + lanes):
-        use(m, gates + BUS * stride, each, p.group_channels, start, p.turnaround_ps)
-    m[counters + counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else lanes)
-    turn = turn_of(m, p, gates, first, lanes, start)
+    reads = m[queue_of(p, group, np.int64(WHOLE)) + READS]
+    turns = reads != m[queue + READS_BEFORE]
+    m[queue + READS_BEFORE] = reads
+    turn = start
+    if turns:
+        for each in range(first, first + lanes):
+            use(m, gates + BUS * stride, each, p.group_channels, start, p.turnaround_ps)
+        m[counters + counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else lanes)
+        turn = turn_of(m, p, gates, first, lanes, start)
     end = now
     for until in (turn, NEVER):
         kept = m[queue + HEAD]
@@ -432,7 +448,8 @@ def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int
                 m[queue + QUEUE_HEADER + (kept & (p.queue - 1))] = entry
                 kept += 1
         m[queue + TAIL] = kept
-    turn_of(m, p, gates, first, lanes, start)
+    if turns:
+        turn_of(m, p, gates, first, lanes, start)
     return end
 
 

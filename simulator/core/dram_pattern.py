@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.compiled import compiled
-from simulator.core.dram import WHOLE, channel_group_of, dram_read, dram_write, lane_of, locate, serve
+from simulator.core.dram import WHOLE, channel_group_of, dram_read, dram_write, lane_of, locate, note_read, serve
 from simulator.core.heap import sift_down
 from simulator.core.layout import Int64Array
 from simulator.core.state import Parameters
@@ -47,6 +47,7 @@ def offer(
             channel, offset = lane_of(q, lane)
             bank, row = locate(q, access + offset)
             count = (size + q.access_bytes - 1) >> q.access_shift
+            note_read(m, q, channel_group)
             done, left = serve(m, q, p.at.counters, channel_group, channel, bank, row, count, 0, now, False)
             done += q.latency_ps
             sift_down(places, 0, entries, left)

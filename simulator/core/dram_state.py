@@ -37,8 +37,9 @@ VERSION, MIXED, VERSION_WORDS = 0, 1, 2
 DUE, LOST, EPOCHS, REFRESH_WORDS = 0, 1, 2, 4
 """A refresh unit: when it is next refreshed (work time, ps), wall time lost to refresh so far, refreshes so far."""
 
-HEAD, TAIL, PENDING, QUEUE_HEADER = 0, 1, 2, 4
-"""A write queue: entries taken and put, and the accesses they hold."""
+HEAD, TAIL, PENDING, READS, READS_BEFORE, QUEUE_HEADER = 0, 1, 2, 3, 4, 8
+"""A write queue: entries taken and put, and the accesses they hold; of the whole channel group's, the reads so far; how
+many those were when it was last drained."""
 
 
 class DramParameters(NamedTuple):
