@@ -160,3 +160,14 @@ def test_closed_loop_counts_every_request(standard: str) -> None:
     assert result.row_hits + result.row_misses + result.row_conflicts == 5_000 * LINE // device.hbm.access_bytes
     assert 0 < result.bandwidth_bytes_per_s <= device.hbm.peak_bytes_per_s
     assert result.mean_read_latency_ps > device.hbm.latency_ps
+
+
+@pytest.mark.parametrize("standard", PRESETS)
+def test_the_bus_turns_only_between_reads_and_writes(standard: str) -> None:
+    """Writes alone stream as reads do, within a tenth; half of each lose what turning the bus takes."""
+    device = memory(standard, refresh="spread")
+    address = np.arange(3000) * GROUP
+    kinds = {"reads": address < 0, "writes": address >= 0, "both": address // GROUP % 2 == 1}
+    last = {name: int(DramBench(device).serve(address, GROUP, 0, write).max()) for name, write in kinds.items()}
+    assert last["writes"] <= 1.1 * last["reads"]
+    assert last["both"] > 1.01 * last["writes"]
