@@ -1,5 +1,5 @@
-"""Index of each counter of a kernel.  The core only ever adds to them, but for the peaks at the end, of which the
-largest counts."""
+"""Index of each counter of a kernel.  The core only ever adds to them, but for the peaks, of which the largest
+counts."""
 
 from __future__ import annotations
 
@@ -33,31 +33,42 @@ L1_SECTOR_MISSES = 21
 FAR_SECTORS = 22  # read across partitions
 CROSS_BYTES = 23
 SLICE_BUSY_TICKS = 24  # summed over slices, of accesses to parts of line groups
-MISS_OUTSTANDING = 25  # sum of bytes x latency of misses, in byte x 1024 ps
+MISS_OUTSTANDING = 25  # sum of bytes x latency of what goes from and to DRAM, in byte x 1024 ps
 REQUEST_OUTSTANDING = 26  # sum of latencies of read records, in 1024 ps
 MSHR_FULL_PS = 27  # that misses waited for an MSHR
 ROOM_WAIT_PS = 28  # that requesters waited until their SM might have more bytes in flight
 L1_BUSY_TICKS = 29  # summed over SMs
 CROSS_BUSY_TICKS = 30  # summed over the links between partitions
-SM_HISTOGRAM = 31  # read records by the bytes in flight of their SM when issued: below 2^10, 2^11 ... 2^24, more
+READ_RECORDS = 31
+WRITE_QUEUE_FULL_PS = 32  # that full write queues of DRAM took to drain, summed over them
+L2_READ_BYTES = 33  # to SMs, what L1 answered not counted
+
+SINGLE = {name: value for name, value in list(globals().items()) if isinstance(value, int)}
+"""Counters that are one number each, by name."""
+
+# What a queue of bytes in flight held: a block of counters for each queue.
+HELD = 0  # integral of the bytes over time, in byte x 1024 ps
+PEAK_BYTES = 1
+HISTOGRAM = 2  # time (1024 ps) by bytes held: 1 to 2^10 - 1, less than 2^11, 2^12 ... 2^24, more
 HISTOGRAM_BINS = 16
 HISTOGRAM_FIRST = 10
-MISS_HISTOGRAM = SM_HISTOGRAM + HISTOGRAM_BINS  # misses by the bytes on their way from DRAM, bins likewise
-SM_PEAK_BYTES = MISS_HISTOGRAM + HISTOGRAM_BINS  # most bytes in flight of one SM
-MISS_PEAK_BYTES = SM_PEAK_BYTES + 1
-COUNT = MISS_PEAK_BYTES + 1
+QUEUE_WORDS = HISTOGRAM + HISTOGRAM_BINS
 
-SINGLE = {
-    name: value
-    for name, value in list(globals().items())
-    if isinstance(value, int) and name != "COUNT" and "HISTOGRAM" not in name
+SM_QUEUE = 34  # to the SMs, summed over them; the peak is that of one SM
+MISS_QUEUE = SM_QUEUE + QUEUE_WORDS  # from and to DRAM
+COUNT = MISS_QUEUE + QUEUE_WORDS
+SINGLE |= {
+    "SM_HELD": SM_QUEUE + HELD,
+    "SM_PEAK_BYTES": SM_QUEUE + PEAK_BYTES,
+    "MISS_HELD": MISS_QUEUE + HELD,
+    "MISS_PEAK_BYTES": MISS_QUEUE + PEAK_BYTES,
 }
-"""Counters that are one number each, by name."""
+PEAKS = [SM_QUEUE + PEAK_BYTES, MISS_QUEUE + PEAK_BYTES]
 
 
 def combine(rows: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Return the counters of several kernels together: sums, and of the peaks the largest."""
     table = np.array([*rows, np.zeros(COUNT, np.int64)])
     total: NDArray[np.int64] = table.sum(axis=0)
-    total[SM_PEAK_BYTES:] = table[:, SM_PEAK_BYTES:].max(axis=0)
+    total[PEAKS] = table[:, PEAKS].max(axis=0)
     return total

@@ -402,7 +402,9 @@ def post(
     m[queue + TAIL] = tail + 1
     m[queue + PENDING] += count << p.command_shift if lane == WHOLE else count
     if m[queue + PENDING] >= p.drain_from or tail + 1 - m[queue + HEAD] == p.queue:
-        return drain(m, p, counters, group, lane, now)
+        done = drain(m, p, counters, group, lane, now)
+        m[counters + counter.WRITE_QUEUE_FULL_PS] += done - now
+        return done
     return now
 
 

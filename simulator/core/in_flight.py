@@ -1,6 +1,6 @@
 """What is in flight: a queue of bytes that leave once they have arrived, oldest first, and a count of how much.
 
-A queue is a header of four words and room for pairs of words, a time and a size.  It begins again at the front of its
+A queue is a header of five words and room for pairs of words, a time and a size.  It begins again at the front of its
 room when what is left of it can be moved there cheaply, so that short queues stay in the processor's cache.
 """
 
@@ -8,21 +8,43 @@ from __future__ import annotations
 
 from simulator.core import counter
 from simulator.core.bitwise import length
-from simulator.core.compiled import small_function
+from simulator.core.compiled import called, small_function
 from simulator.core.layout import Int64Array
 
-HEAD, TAIL, TURN, BYTES = 0, 1, 2, 3
-"""First entry and end, the end at which to begin again at the front, and the bytes held."""
+HEAD, TAIL, TURN, BYTES, SINCE = 0, 1, 2, 3, 4
+"""First entry and end, the end at which to begin again at the front, the bytes held, and since when (ps)."""
 
 FIRST_TURN = 32
 
 
 @small_function
-def drop_oldest(m: Int64Array, queue: int, entries: int) -> None:
-    """Take the oldest entry off a queue."""
+def note_held(m: Int64Array, queue: int, counters: int, now: int) -> None:
+    """Count what a queue has held from its last change to `now`, in the block of counters at `counters`."""
+    elapsed = now - m[queue + SINCE]
+    if elapsed > 0:
+        m[queue + SINCE] = now
+    held = m[queue + BYTES]
+    if elapsed > 0 and held > 0:
+        place = min(length(held >> counter.HISTOGRAM_FIRST), counter.HISTOGRAM_BINS - 1)
+        m[counters + counter.HELD] += (held * elapsed) >> 10
+        m[counters + counter.HISTOGRAM + place] += elapsed >> 10
+
+
+@small_function
+def drop_oldest(m: Int64Array, queue: int, entries: int, counters: int) -> None:
+    """Take the oldest entry off a queue, when it arrived."""
     head = m[queue + HEAD]
+    note_held(m, queue, counters, m[entries + 2 * head])
     m[queue + BYTES] -= m[entries + 2 * head + 1]
     m[queue + HEAD] = head + 1
+
+
+@called
+def drop_arrived(m: Int64Array, queue: int, entries: int, counters: int, now: int) -> None:
+    """Take off a queue what has arrived by `now`, up to the first that has not, and count what it held until then."""
+    while m[queue + HEAD] < m[queue + TAIL] and m[entries + 2 * m[queue + HEAD]] <= now:
+        drop_oldest(m, queue, entries, counters)
+    note_held(m, queue, counters, now)
 
 
 @small_function
@@ -39,8 +61,9 @@ def is_full(m: Int64Array, queue: int, room: int, size: int, limit: int) -> bool
 
 
 @small_function
-def enter(m: Int64Array, queue: int, entries: int, room: int, size: int, until: int) -> int:
-    """Put `size` bytes that arrive at `until` into a queue; return the bytes in flight with them."""
+def enter(m: Int64Array, queue: int, entries: int, counters: int, room: int, size: int, now: int, until: int) -> None:
+    """Put `size` bytes that arrive at `until` into a queue."""
+    note_held(m, queue, counters, now)
     tail = m[queue + TAIL]
     if tail == m[queue + TURN]:
         head = m[queue + HEAD]
@@ -56,12 +79,4 @@ def enter(m: Int64Array, queue: int, entries: int, room: int, size: int, until: 
     m[queue + TAIL] = tail + 1
     held = m[queue + BYTES] + size
     m[queue + BYTES] = held
-    return held
-
-
-@small_function
-def note_in_flight(m: Int64Array, counters: int, histogram: int, peak: int, size: int) -> None:
-    """Count `size` bytes in flight in a histogram and a peak of the kernel whose counters begin at `counters`."""
-    place = min(length(size >> counter.HISTOGRAM_FIRST), counter.HISTOGRAM_BINS - 1)
-    m[counters + histogram + place] += 1
-    m[counters + peak] = max(m[counters + peak], size)
+    m[counters + counter.PEAK_BYTES] = max(m[counters + counter.PEAK_BYTES], held)

@@ -20,7 +20,7 @@ from simulator.core.bitwise import ones
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import WHOLE, dram_read, dram_write
 from simulator.core.hashing import mix, quotient_of, rotated, scrambled
-from simulator.core.in_flight import drop_oldest, enter, is_full, note_in_flight, oldest
+from simulator.core.in_flight import drop_oldest, enter, is_full, oldest
 from simulator.core.l1 import l1_lookup
 from simulator.core.layout import PLACE, Int64Array
 from simulator.core.replacement import (
@@ -100,13 +100,22 @@ def admit_miss(m: Int64Array, p: Parameters, k: int, size: int, now: int) -> int
     """Return when a miss of `size` bytes finds a free MSHR: now, or when enough earlier ones have been answered."""
     start = now
     queue, entries = scalar.MSHR_QUEUE, p.at.mshrs & PLACE
+    counters = counters_at(p, k)
     until = oldest(m, queue, entries, NEVER)
     while until <= start or (until < NEVER and is_full(m, queue, MSHR_RING, size, p.mshr_bytes)):
         start = max(start, until)
-        drop_oldest(m, queue, entries)
+        drop_oldest(m, queue, entries, counters + counter.MISS_QUEUE)
         until = oldest(m, queue, entries, NEVER)
-    m[counters_at(p, k) + counter.MSHR_FULL_PS] += start - now
+    m[counters + counter.MSHR_FULL_PS] += start - now
     return start
+
+
+@small_function
+def take_mshr(m: Int64Array, p: Parameters, k: int, size: int, now: int, until: int) -> None:
+    """Hold MSHRs for `size` bytes from `now` to `until`."""
+    counters = counters_at(p, k)
+    enter(m, scalar.MSHR_QUEUE, p.at.mshrs & PLACE, counters + counter.MISS_QUEUE, MSHR_RING, size, now, until)
+    m[counters + counter.MISS_OUTSTANDING] += (size * (until - now)) >> 10
 
 
 @called
@@ -114,18 +123,16 @@ def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size
     """Write `size` bytes of a group back to DRAM, once an MSHR is free; return when it was (ps)."""
     free = admit_miss(m, p, k, size, now)
     gone = dram_write(m, p, k, group, lane, size, free)
-    enter(m, scalar.MSHR_QUEUE, p.at.mshrs & PLACE, MSHR_RING, size, gone)
+    take_mshr(m, p, k, size, free, gone)
     return free
 
 
 @called
 def fetch(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
     """Fetch `size` bytes of a group from DRAM, once an MSHR is free; return when they are in L2 (ps)."""
-    ready = dram_read(m, p, k, group, lane, size, admit_miss(m, p, k, size, now))
-    held = enter(m, scalar.MSHR_QUEUE, p.at.mshrs & PLACE, MSHR_RING, size, ready)
-    counters = counters_at(p, k)
-    note_in_flight(m, counters, counter.MISS_HISTOGRAM, counter.MISS_PEAK_BYTES, held)
-    m[counters + counter.MISS_OUTSTANDING] += (size * (ready - now)) >> 10
+    free = admit_miss(m, p, k, size, now)
+    ready = dram_read(m, p, k, group, lane, size, free)
+    take_mshr(m, p, k, size, free, ready)
     return ready
 
 

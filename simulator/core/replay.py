@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, compiled, small_function
 from simulator.core.heap import sift_down
-from simulator.core.in_flight import drop_oldest, enter, is_full, note_in_flight, oldest
+from simulator.core.in_flight import drop_arrived, drop_oldest, enter, is_full, oldest
 from simulator.core.l2 import NEVER, PREFETCH, READ, counters_at, range_access
 from simulator.core.layout import (
     CONTEXT_BITS,
@@ -68,12 +68,13 @@ def wait_for_room(m: Int64Array, p: Parameters, k: int, sm: int, size: int, now:
     A record's requests leave one by one as others return; on average half of it is out, so half has to fit.
     """
     queue, entries = sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm)
+    counters = counters_at(p, k)
     until = oldest(m, queue, entries, NEVER)
     while until <= now:
-        drop_oldest(m, queue, entries)
+        drop_oldest(m, queue, entries, counters + counter.SM_QUEUE)
         until = oldest(m, queue, entries, NEVER)
     if until < NEVER and is_full(m, queue, RING, size // 2, p.sm_outstanding_bytes):
-        m[counters_at(p, k) + counter.ROOM_WAIT_PS] += until - now
+        m[counters + counter.ROOM_WAIT_PS] += until - now
         return until
     return now
 
@@ -120,6 +121,8 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
         m[counters + counter.SM_READ_BYTES] += size
         m[counters + counter.OUTSTANDING] += (moved * (done - now)) >> 10
         m[counters + counter.REQUEST_OUTSTANDING] += (done - now) >> 10
+        m[counters + counter.READ_RECORDS] += 1
+        m[counters + counter.L2_READ_BYTES] += moved
         return done, moved
     if kind == PREFETCH:
         return now, 0
@@ -181,8 +184,8 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         beyond = from_l2 - p.sm_outstanding_bytes
         if beyond > 0:  # the rest of a record larger than what may be in flight comes in further round trips
             arrival += (arrival - t) * beyond // p.sm_outstanding_bytes
-        held = enter(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), RING, from_l2, arrival)
-        note_in_flight(m, counters_at(p, k), counter.SM_HISTOGRAM, counter.SM_PEAK_BYTES, held)
+        held = counters_at(p, k) + counter.SM_QUEUE
+        enter(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), held, RING, from_l2, t, arrival)
     done = compute(m, p, k, sm, cycles, arrival, m[context + CONTEXT_DONE], t)
     m[context + CONTEXT_DONE] = done
     m[context + CONTEXT_NEXT] = last
@@ -193,6 +196,15 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         buffer = 0
     m[context + CONTEXT_BUFFER] = buffer
     return done if last == end else max(t, m[context + CONTEXT_RING + buffer])
+
+
+@called
+def settle(m: Int64Array, p: Parameters, k: int, now: int) -> None:
+    """Count what has been in flight up to the end of a kernel."""
+    counters = counters_at(p, k)
+    for sm in range(p.sms):
+        drop_arrived(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), counters + counter.SM_QUEUE, now)
+    drop_arrived(m, scalar.MSHR_QUEUE, p.at.mshrs & PLACE, counters + counter.MISS_QUEUE, now)
 
 
 @compiled
@@ -212,6 +224,7 @@ def advance(
         return STARVED, now
     k = ended(m, p)
     if k >= 0:
+        settle(m, p, k, now)
         m[scalar.REPORTED] = k
         return COMPLETED, now
     while m[scalar.HEAP] > 0:
@@ -235,6 +248,7 @@ def advance(
             m[scalar.REPORTED] = wanting
             return STARVED, t
         if is_over(m, p, k):
+            settle(m, p, k, t)
             m[scalar.REPORTED] = k
             return COMPLETED, t
     return REACHED, until

@@ -163,7 +163,8 @@ class State:
         self.split = self.sets[: p.set_groups * p.partitions : p.partitions, SPLIT]
         self.l1_sets = self._table(at.l1_sets, p.sms * p.l1_sets, SET_WORDS)
         self._empty_caches(p)
-        words[at.free : at.free + contexts] = np.arange(contexts - 1, -1, -1)
+        self.free = words[at.free : at.free + contexts]
+        self.free[:] = np.arange(contexts - 1, -1, -1)
         self.scalars[scalar.FREE] = contexts
         self.scalars[scalar.MSHR_QUEUE + TURN] = FIRST_TURN
         self.sms[:, SM_ROOM] = SM_CAPACITY

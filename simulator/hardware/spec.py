@@ -107,6 +107,11 @@ class L2(Spec):
         return self
 
     @property
+    def outstanding_bytes(self) -> int:
+        """Bytes that may be on their way from and to memory at once."""
+        return self.slices * self.mshrs * self.line_bytes
+
+    @property
     def bandwidth_bytes_per_s(self) -> int:
         """Peak read bandwidth of all slices together."""
         return self.slices * self.slice_bytes_per_clock * self.clock_hz

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from simulator.core import scalar
 from simulator.core.layout import (
+    CONTEXT_DONE,
     CONTEXT_END,
+    CONTEXT_KERNEL,
     CONTEXT_NEXT,
+    CONTEXT_SM,
     KERNEL_LAST,
     KERNEL_LIVE,
     KERNEL_MORE,
@@ -24,6 +27,7 @@ from simulator.core.layout import (
     MAX_CONTEXTS,
     MAX_STAGES,
     SM_CAPACITY,
+    SM_ROOM,
 )
 from simulator.core.program import RECORD_WORDS, pack
 from simulator.core.replay import REACHED, STARVED, advance
@@ -38,6 +42,7 @@ from simulator.trace.record import COLUMNS, KernelHeader, Records, TracedKernel
 
 FOREVER = 1 << 62
 MAX_TAG = (1 << 31) - 1
+MOST_NAMED = 4  # CTAs of a kernel, where none can move
 PACKED = [name for name in COLUMNS if name not in ("kernel", "requester")]
 
 
@@ -146,11 +151,25 @@ class Device:
         state.kernels[slot, KERNEL_MORE] = int(launch.fed < launch.header.records)
 
     def _waiting(self) -> str:
-        lines = [
-            f"{launch.header.name}: {its[KERNEL_LIVE]} CTAs resident, {its[KERNEL_LAST] - its[KERNEL_PENDING]} waiting"
-            for launch, its in ((launch, self._state.kernels[slot]) for slot, launch in self._launches.items())
+        kernels = [self._requesters(slot, launch.header.name) for slot, launch in self._launches.items()]
+        return "nothing in flight, but work is left: " + "; ".join(kernels)
+
+    def _requesters(self, slot: int, name: str) -> str:
+        """Return which CTAs of a kernel wait, and for what."""
+        state, its = self._state, self._state.kernels[slot]
+        held = set(range(len(state.contexts))) - set(state.free[: state.scalars[scalar.FREE]].tolist())
+        ctas = [state.contexts[number] for number in sorted(held) if state.contexts[number, CONTEXT_KERNEL] == slot]
+        words = f"{name}: {its[KERNEL_LIVE]} CTAs resident, {its[KERNEL_LAST] - its[KERNEL_PENDING]} waiting"
+        shown = [
+            f"one on SM {cta[CONTEXT_SM]} for an event to issue the first of its {cta[CONTEXT_END] - cta[CONTEXT_NEXT]}"
+            f" records left, its last being done at {cta[CONTEXT_DONE]} ps"
+            for cta in ctas[:MOST_NAMED]
         ]
-        return "nothing in flight, but work is left: " + "; ".join(lines)
+        if its[KERNEL_PENDING] < its[KERNEL_LAST]:
+            room = int(state.sms[:, SM_ROOM].max())
+            shown.append(f"CTA {its[KERNEL_PENDING]} for {its[KERNEL_WEIGHT]} units of an SM, of which {room} are free")
+        left_out = len(ctas) - MOST_NAMED
+        return words + "".join(f", {text}" for text in shown) + (f", {left_out} more" if left_out > 0 else "")
 
 
 class _Pool:

@@ -46,7 +46,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> 
         fetch_sectors=(l2.fetch_bytes or l2.sector_bytes) // l2.sector_bytes,
         slices=l2.slices,
         slice_ticks_per_kib=_ticks_per_kib(l2.slice_bytes_per_clock * l2.clock_hz),
-        mshr_bytes=l2.slices * l2.mshrs * l2.line_bytes,
+        mshr_bytes=l2.outstanding_bytes,
         partitions=l2.partitions,
         cross_ps=l2.cross_latency_ps or 0,
         cross_ticks_per_kib=_ticks_per_kib((l2.cross_bytes_per_clock or 1) * l2.clock_hz),

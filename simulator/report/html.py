@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from simulator.report import charts, groups, headline, memory_chart, table, values
+from simulator.report import charts, concurrency, groups, headline, memory_chart, table, values
 from simulator.report.groups import KernelGroup, TimeBudget
 from simulator.report.values import Result, at, plain
 
@@ -60,6 +60,10 @@ def _page(result: Result) -> dict[str, Any]:
         "verdict": headline.verdict(result),
         "exactness": headline.exactness(result),
         "memory_name": headline.memory_name(result),
+        "in_flight": concurrency.levels(result),
+        "in_flight_notes": concurrency.HOW_TO_READ,
+        "waits": concurrency.waits(result),
+        "servers": concurrency.servers(result),
         "memory_charts": memory_chart.charts(result),
         "ramp": memory_chart.RAMP,
         "has": {name: figure is not None for name, figure in figures.items()},

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from simulator.report import groups, headline, values
+from simulator.report import concurrency, groups, headline, values
 from simulator.report.groups import KernelGroup, TimeBudget
 from simulator.report.values import Result, at, plain, ratio, total
 
@@ -63,6 +63,9 @@ def _parts(result: Result, width: int) -> Iterable[Table | Text | str]:
     yield ""
     yield _tiers(result, width)
     yield ""
+    yield _in_flight(result, width)
+    yield from _waits(result)
+    yield ""
     yield _operators(result, width)
     yield ""
     yield _kernels(result, width)
@@ -105,7 +108,6 @@ def _tiers(result: Result, width: int) -> Table:
         Column("bandwidth"),
         Column("of peak"),
         Column("utilization"),
-        Column("in flight", detail=1),
     )
     names = {"sram": "SMs (L1)", "l2": "L2", "hbm": headline.memory_name(result), "dram": "host DRAM"}
     if not values.is_unused(at(result, "tiers", "link")):
@@ -121,7 +123,7 @@ def _tiers(result: Result, width: int) -> Table:
 
 def _tier(name: str, tier: Mapping[str, Any] | None, time_s: float | None) -> list[str]:
     if tier is None or values.is_unused(tier):
-        return [name, *[values.DASH] * 7]
+        return [name, *[values.DASH] * 6]
     bandwidth = tier.get("bandwidth_bytes_per_s", ratio(total((tier["read_bytes"], tier["write_bytes"])), time_s))
     return [
         name,
@@ -131,7 +133,6 @@ def _tier(name: str, tier: Mapping[str, Any] | None, time_s: float | None) -> li
         values.rate(bandwidth),
         values.percent(_share_of_peak(tier, bandwidth)),
         values.percent(tier["utilization"]),
-        values.size(tier.get("mean_outstanding_bytes")),
     ]
 
 
@@ -151,6 +152,26 @@ def _hit_rate(tier: Mapping[str, Any]) -> str:
     rows = total((tier["row_hits"], tier["row_misses"], tier["row_conflicts"]))
     share = ratio(tier["row_hits"], rows)
     return values.DASH if share is None else f"rows {values.percent(share)}"
+
+
+def _in_flight(result: Result, width: int) -> Table:
+    columns = (
+        Column("In flight", "left"),
+        Column("mean"),
+        Column("peak", detail=2),
+        Column("limit", detail=1),
+        Column("needed"),
+        Column("latency"),
+        Column("bandwidth", detail=3),
+    )
+    return _table(columns, [list(row) for row in concurrency.levels(result)], width)
+
+
+def _waits(result: Result) -> Iterable[Text]:
+    from rich.text import Text
+
+    if sentence := concurrency.waits(result):
+        yield Text(sentence, style="dim")
 
 
 def _operators(result: Result, width: int) -> Table:

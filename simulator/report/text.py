@@ -27,6 +27,9 @@ KERNEL_COLUMNS = (
     "dram_read_bytes",
     "dram_write_bytes",
     "l2_hit_rate",
+    "mean_outstanding_bytes",
+    "needed_outstanding_bytes",
+    "mean_latency_s",
     "limiter",
     "extrapolated",
 )

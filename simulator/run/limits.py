@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from simulator.core import counter
 from simulator.core.layout import TICKS_PER_PS
 from simulator.hardware import Hardware
+from simulator.units import PS_PER_S
 
 BOUND = 0.6
 """A server busy for less than this part of the time does not bound it: what does is latency, that is the number of
@@ -18,15 +19,17 @@ requests in flight."""
 
 def utilizations(counters: NDArray[np.int64], time_ps: int, hardware: Hardware) -> dict[str, float]:
     """Return the part of `time_ps` that each server worked (0 to 1)."""
-    if time_ps <= 0:
-        return dict.fromkeys(("dram bandwidth", "l2 bandwidth", "sm port", "compute"), 0.0)
-    sm = hardware.sm
-    return {
-        "dram bandwidth": int(counters[counter.DRAM_BUSY_PS]) / (hardware.hbm.channel_count * time_ps),
-        "l2 bandwidth": int(counters[counter.L2_BUSY_TICKS]) / (TICKS_PER_PS * time_ps),
-        "sm port": int(counters[counter.PORT_BUSY_TICKS]) / (TICKS_PER_PS * sm.count * time_ps),
-        "compute": int(counters[counter.COMPUTE_CYCLES]) * 1e12 / (sm.clock_hz * sm.count * time_ps),
+    sm, l2 = hardware.sm, hardware.l2
+    busy_ps = {
+        "dram bandwidth": int(counters[counter.DRAM_BUSY_PS]) / hardware.hbm.channel_count,
+        "l2 bandwidth": int(counters[counter.L2_BUSY_TICKS]) / TICKS_PER_PS,
+        "l2 slices": int(counters[counter.SLICE_BUSY_TICKS]) / TICKS_PER_PS / l2.slices,
+        "l2 partition link": int(counters[counter.CROSS_BUSY_TICKS]) / TICKS_PER_PS / l2.partitions,
+        "sm port": int(counters[counter.PORT_BUSY_TICKS]) / TICKS_PER_PS / sm.count,
+        "l1 port": int(counters[counter.L1_BUSY_TICKS]) / TICKS_PER_PS / sm.count,
+        "compute": int(counters[counter.COMPUTE_CYCLES]) * PS_PER_S / sm.clock_hz / sm.count,
     }
+    return {name: busy / time_ps if time_ps > 0 else 0.0 for name, busy in busy_ps.items()}
 
 
 def limiter(

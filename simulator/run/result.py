@@ -18,8 +18,9 @@ from simulator.core import counter
 from simulator.hardware import Dtype, Hardware
 from simulator.memory.copies import Path
 from simulator.run import below
+from simulator.run.concurrency import concurrency, in_flight
 from simulator.run.generate import Trace
-from simulator.run.limits import limiter, utilizations
+from simulator.run.limits import limiter
 from simulator.run.provenance import commit
 from simulator.run.simulate import CopyTotals, KernelOutcome, Outcome
 from simulator.units import PS_PER_S
@@ -34,12 +35,14 @@ def result(trace: Trace, outcome: Outcome, hardware: Hardware, config: Mapping[s
     """Return the result object (schema ``tierscope.result/1``) of a replay; `config` is the resolved configuration."""
     time_ps = int(outcome.step_ps.sum())
     total = counter.combine(outcome.step_counters)
+    flight = concurrency(total, time_ps, hardware)
     return {
         "schema": SCHEMA,
         "provenance": _provenance(outcome, config, seed),
         "config": dict(config),
         "summary": _summary(trace, outcome, hardware, total, time_ps),
-        "tiers": _tiers(hardware, total, time_ps, outcome.copies),
+        "tiers": _tiers(hardware, total, time_ps, outcome.copies, flight),
+        "concurrency": flight,
         "kernels": [_kernel(kernel, hardware) for kernel in outcome.kernels],
     }
 
@@ -106,13 +109,13 @@ def _device_memory_bytes(total: NDArray[np.int64], copies: CopyTotals | None) ->
     return read, written
 
 
-def _tiers(hardware: Hardware, total: NDArray[np.int64], time_ps: int, copies: CopyTotals | None) -> Json:
+def _tiers(hardware: Hardware, total: NDArray[np.int64], time_ps: int, copies: CopyTotals | None, flight: Json) -> Json:
     value = {name: int(total[index]) for name, index in counter.SINGLE.items()}
-    busy = utilizations(total, time_ps, hardware)
+    busy = flight["busy"]
     seconds = time_ps / PS_PER_S
     hits = value["READ_SECTOR_HITS"] + value["WRITE_SECTOR_HITS"]
     misses = value["READ_SECTOR_MISSES"] + value["WRITE_SECTOR_MISSES"]
-    outstanding = value["OUTSTANDING"] * 1024 / time_ps if time_ps else None
+    l1_hits, l1_misses = value["L1_SECTOR_HITS"], value["L1_SECTOR_MISSES"]
     read_bytes, write_bytes = _device_memory_bytes(total, copies)
     moved = read_bytes + write_bytes
     hbm = hardware.hbm
@@ -120,22 +123,22 @@ def _tiers(hardware: Hardware, total: NDArray[np.int64], time_ps: int, copies: C
         "sram": {
             "read_bytes": value["SM_READ_BYTES"],
             "write_bytes": value["SM_WRITE_BYTES"],
-            "hits": None,
-            "misses": None,
-            "hit_rate": None,
-            "mean_outstanding_bytes": outstanding,
+            "hits": l1_hits,
+            "misses": l1_misses,
+            "hit_rate": l1_hits / (l1_hits + l1_misses) if l1_hits + l1_misses else None,
+            "mean_outstanding_bytes": flight["sm"]["mean_bytes"],
             "utilization": busy["sm port"],
             "peak_bandwidth_bytes_per_s": hardware.sm.count * hardware.sm.port_bytes_per_clock * hardware.sm.clock_hz,
         },
         "l2": {
-            "read_bytes": value["SM_READ_BYTES"],
+            "read_bytes": value["L2_READ_BYTES"],
             "write_bytes": value["SM_WRITE_BYTES"],
             "hits": hits,
             "misses": misses,
             "hit_rate": hits / (hits + misses) if hits + misses else None,
             "merges": value["MERGES"],
             "writebacks": value["WRITEBACK_SECTORS"],
-            "mean_outstanding_bytes": outstanding,
+            "mean_outstanding_bytes": flight["l2"]["mean_bytes"],
             "utilization": busy["l2 bandwidth"],
             "peak_bandwidth_bytes_per_s": hardware.l2.bandwidth_bytes_per_s,
             "size_bytes": hardware.l2.size_bytes,
@@ -178,6 +181,7 @@ def _kernel(kernel: KernelOutcome, hardware: Hardware) -> Json:
         "dram_read_bytes": int(counters[counter.DRAM_READ_BYTES]),
         "dram_write_bytes": int(counters[counter.DRAM_WRITE_BYTES]),
         "l2_hit_rate": hits / (hits + misses) if hits + misses else None,
+        **in_flight(counters, kernel.time_ps, hardware),
         "limiter": limiter(counters, kernel.time_ps, kernel.launch_ps, hardware),
         "extrapolated": kernel.start_ps is None,
     }

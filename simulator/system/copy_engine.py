@@ -65,6 +65,11 @@ class CopyEngines:
         """Whether a copy is on its way."""
         return bool(self._ends)
 
+    @property
+    def on_their_way(self) -> list[Path]:
+        """The paths that carry a copy."""
+        return list(self._ends)
+
     def copy(self, place: Place, path: Path, movement: Movement) -> Events:
         """Make one copy, once the path and an engine are free."""
         environment = self._environment
@@ -150,6 +155,15 @@ class Staging:
                 yield self._last_store
             yield from self._copy_all(place, unit.late, _INWARD)
         self.waited_ps[place[0]] += self._environment.now - began_ps
+
+    def waiting(self) -> list[str]:
+        """Return what waits for copies, for when nothing moves any more."""
+        place = self._current
+        words = []
+        if place is not None and place in self._units and not self._ready[place].triggered:
+            sizes = [f"{movement.bytes} B from {movement.tier.value}" for movement in self._units[place].fetch]
+            words.append(f"step {place[0]}, place {place[1]} for its copies in ({', '.join(sizes)})")
+        return words + [f"copy {path.name} for its end" for path in self._engines.on_their_way]
 
     def leave(self) -> None:
         """End the place entered last: its copies out begin, then its buffer is free."""

@@ -14,7 +14,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from simulator.errors import ConfigError
+from simulator.errors import ConfigError, DeadlockError
 from simulator.memory import Device
 from simulator.memory.device import FOREVER
 from simulator.system.copy_engine import CopyEngines, CopyRun, Place, Places, Staging
@@ -70,7 +70,13 @@ def run_stream(
     """
     stream = _Stream(device, mode, start_ps, observe, streamed)
     stream.environment.process(stream.drive())
-    stream.environment.run(until=stream.environment.process(stream.launch_all(kernels)))
+    launching = stream.environment.process(stream.launch_all(kernels))
+    try:
+        stream.environment.run(until=launching)
+    except RuntimeError as error:
+        if isinstance(error, DeadlockError) or launching.triggered or stream.environment.peek() != float("inf"):
+            raise
+        raise DeadlockError(stream.waiting()) from error  # SimPy ran out of events
     return stream.runs
 
 
@@ -125,6 +131,13 @@ class _Stream:
             yield environment.all_of(self._in_flight.values())
         if self._staging is not None:
             yield from self._finish(self._staging)
+
+    def waiting(self) -> str:
+        """Return what has not ended, for when nothing moves any more."""
+        waiting = [f"kernel {index} for its end" for index in self._in_flight]
+        if self._staging is not None:
+            waiting += self._staging.waiting()
+        return "nothing will happen, but work is left: " + ("; ".join(waiting) or "a kernel for its launch")
 
     def _enter(self, staging: Staging, place: Place) -> Events:
         """Let the kernels of a layer end before those of the next wait for its tensors."""

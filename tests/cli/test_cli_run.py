@@ -19,7 +19,7 @@ from simulator.config import data_dir
 
 Json = dict[str, Any]
 
-TOP = {"schema", "provenance", "config", "summary", "tiers", "kernels"}
+TOP = {"schema", "provenance", "config", "summary", "tiers", "concurrency", "kernels"}
 PROVENANCE = {"version", "commit", "config_sha256", "seed", "created", "packages", "exact"}
 SUMMARY = {
     "time_s",

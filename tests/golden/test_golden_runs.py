@@ -50,6 +50,7 @@ def golden_of(options: dict[str, Any]) -> str:
     kept = {
         "summary": result["summary"],
         "tiers": result["tiers"],
+        "concurrency": result["concurrency"],
         "exact": result["provenance"]["exact"],
         "kernels_in_all": len(result["kernels"]),
         "kernels": result["kernels"][:FIRST_KERNELS],

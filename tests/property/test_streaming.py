@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 
 from simulator import hardware, models, theory
 from simulator.core import counter
+from simulator.errors import DeadlockError
 from simulator.hardware import Hardware
 from simulator.memory.copies import Path
 from simulator.models import Architecture
 from simulator.run.generate import generate
 from simulator.run.simulate import CopyTotals, Outcome, simulate
+from simulator.system.copy_engine import Staging
 from simulator.workload import Phase, Placement, TensorClass, Workload, tensors
 from simulator.workload.protocol import CacheState, Protocol
 
@@ -205,3 +207,11 @@ def test_copies_take_channel_time_from_kernels_and_nothing_else() -> None:
     writing = datasheet.device()
     writing.post_transfer(moved, True, 0)
     assert datasheet.run(writing, kernel(*read)).end_ps > after.end_ps  # the bus turns around
+
+
+def test_a_copy_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Injected: nobody fetches, so that the first layer below device memory waits for ever."""
+    monkeypatch.setattr(Staging, "prefetch", lambda staging: (each for each in ()))
+    workload = decode(weights="dram:layers[8:]")
+    with pytest.raises(DeadlockError, match=r"work is left: step 0, place 8 for its copies in \(\d+ B from dram\)"):
+        run(LLAMA, workload, hardware.load("h100-sxm").spec)

@@ -59,6 +59,9 @@ def kernel(name: str, operator: str, layer: int | None = None, **changes: Any) -
         "dram_read_bytes": 19_000_000,
         "dram_write_bytes": 0,
         "l2_hit_rate": 0.05,
+        "mean_outstanding_bytes": 2_900_000.0,
+        "needed_outstanding_bytes": 1_800_000.0,
+        "mean_latency_s": 1.1e-6,
         "limiter": "dram bandwidth",
         "extrapolated": False,
     } | changes
@@ -114,6 +117,7 @@ def sample(kernels: list[dict[str, Any]] | None = None) -> dict[str, Any]:
             "peak_flops_per_s": PEAK_FLOPS,
         },
         "tiers": _tiers(asked, written, dram, time_s),
+        "concurrency": _concurrency(),
         "kernels": kernels,
     }
 
@@ -179,6 +183,24 @@ def _tiers(asked: float, written: float, dram: float, time_s: float) -> dict[str
         "dram": dict.fromkeys(hbm),
         "ssd": dict.fromkeys(PLAIN),
         "link": dict.fromkeys((*PLAIN, "busy_s", "exposed_s")),
+    }
+
+
+def _concurrency() -> dict[str, Any]:
+    level = {
+        "mean_bytes": 2_900_000.0,
+        "peak_bytes": 40_960,
+        "histogram": [{"below_bytes": 1024, "share": 0.25}, {"below_bytes": None, "share": 0.75}],
+        "limit_bytes": 4_325_376,
+        "needed_bytes": 1_800_000.0,
+        "mean_latency_s": 1.1e-6,
+        "bandwidth_bytes_per_s": 2.6e12,
+    }
+    return {
+        "sm": level | {"limit_bytes_per_sm": 32_768, "mean_requests": 180.0, "mean_request_latency_s": 1.2e-6},
+        "l2": level,
+        "waits": {"sm_full_s": 0.084, "mshr_full_s": 8.7e-4, "write_queue_full_s": 0.0},
+        "busy": {"dram bandwidth": 0.8, "l2 bandwidth": 0.31, "compute": 0.0},
     }
 
 
