@@ -278,6 +278,25 @@ def against_twins(quick: bool) -> Iterator[Line]:
     yield Line("  plain Python, line by line, no timing", f"{rate_of(lines, seconds)}, {slower:,.0f} x slower")
     _, hits = simulated(address[:few])
     yield Line("  its hits", f"{twin_hits:,}", f"= {hits:,}", twin_hits == hits)
+    yield pycachesim_loads(few * 8)
+
+
+def pycachesim_loads(count: int) -> Line:
+    """Measure loads of single lines, at random, through two levels of another cache simulator, without timing."""
+    what = "  pycachesim, L1 and L2, random lines, no timing"
+    try:
+        import cachesim
+    except ImportError:
+        return Line(what, "not installed: pip install tierscope[caches]")
+    parameters = device().parameters
+    line_bytes = 1 << parameters.line_shift
+    l2 = cachesim.Cache("L2", 25_600, 16, line_bytes, "LRU")
+    l1 = cachesim.Cache("L1", 512, 4, line_bytes, "LRU", store_to=l2, load_from=l2)
+    address = (np.random.default_rng(1).integers(0, 96 * MIB // line_bytes, count) * line_bytes).tolist()
+    begin = time.perf_counter()
+    l1.backend.iterload(address, line_bytes)
+    seconds = time.perf_counter() - begin
+    return Line(what, f"{count / seconds / 1e6:,.1f} M loads/s")
 
 
 def rate_of(lines: int, seconds: float) -> str:
