@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simulator.hardware import Hardware
     from simulator.run.bench import Benchmark
 
-NAMES = ("latency", "bandwidth", "stream", "small-kernels")
+NAMES = ("latency", "bandwidth", "stream", "small-kernels", "copy")
 
 
 @click.command()
@@ -46,8 +46,8 @@ def bench(
     """Run a public microbenchmark on a device.
 
     latency: pointer chase.  bandwidth: every SM over the same buffer, and all SMs over one.  stream: stream kernels
-    against resident threads.  small-kernels: one kernel over and over.  Runs at the sizes that were measured on this
-    device, where it was.
+    against resident threads.  small-kernels: one kernel over and over.  copy: between host and device (another host:
+    --set host.kind=NAME).  Runs at the sizes that were measured on this device, where it was.
     """
     if hardware is None:
         raise ConfigError("no hardware given; add --hardware NAME (tierscope list hardware)")

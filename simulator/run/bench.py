@@ -17,6 +17,7 @@ from simulator.errors import CapacityError, ConfigError
 from simulator.hardware import Hardware
 from simulator.lowering import microbenchmark as kernels
 from simulator.memory import Device
+from simulator.run.copies import Direction, both_ways_bandwidth, copy_bandwidth
 from simulator.system import run_stream
 from simulator.system.stream import KernelRun
 from simulator.trace.record import TracedKernel
@@ -286,6 +287,25 @@ def _blocks(hardware: Hardware, points: int) -> list[float]:
     return [float(32 * round(x)) for x in dict.fromkeys(np.linspace(1, most // 32, points).round().tolist())]
 
 
+def _copy(direction: Direction, pinned: bool) -> Measure:
+    def measure(hardware: Hardware, sizes: Iterable[float]) -> Curve:
+        for size in sizes:
+            yield Point(size, copy_bandwidth(hardware, max(1, int(size * KIB)), direction, pinned) / 1e9)
+
+    return measure
+
+
+def _both_ways(hardware: Hardware, sizes: Iterable[float]) -> Curve:
+    for size in sizes:
+        yield Point(size, both_ways_bandwidth(hardware, max(1, int(size * KIB))) / 1e9)
+
+
+def _copy_sizes(hardware: Hardware, points: int) -> list[float]:
+    """Return sizes in KiB from 64 B to 1 GiB, or to half of the memory."""
+    most = min(1 << 30, hardware.hbm.size_bytes // 2) // KIB
+    return [round(size * KIB) / KIB for size in np.geomspace(1 / 16, most, points).tolist()]
+
+
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
@@ -333,6 +353,22 @@ BENCHMARKS = {
                 Variant("graph", "in a CUDA graph", _small_kernels(LaunchMode.GRAPH)),
             ),
             _log_sizes(64, 8),
+        ),
+        Benchmark(
+            "copy",
+            "Copies between host and device",
+            "size",
+            "KiB",
+            "GB/s",
+            (
+                *(
+                    Variant(f"{way.value} {memory}", f"one blocking copy, {memory} memory", _copy(way, pinned))
+                    for way in Direction
+                    for memory, pinned in (("pinned", True), ("pageable", False))
+                ),
+                Variant("both ways pinned", "two copies at once, one each way, added up", _both_ways),
+            ),
+            _copy_sizes,
         ),
     )
 }

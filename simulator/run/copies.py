@@ -37,6 +37,24 @@ def copy_time_ps(hardware: Hardware, size: int, direction: Direction, pinned: bo
     return copies.next_ps + waited
 
 
+def both_ways_bandwidth(hardware: Hardware, size: int) -> float:
+    """Return the bandwidth of two pinned copies of `size` bytes made at once, one each way, added up (bytes/s).
+
+    Raises ConfigError when the device has no host.
+    """
+    copies = HostCopies(hardware)
+    host = hardware.host
+    assert host is not None
+    for path in (Path.FROM_DRAM, Path.TO_DRAM):
+        copies.start(path, size, host.setup_pinned_ps)
+    end_ps = 0
+    for _ in range(2):
+        end_ps = copies.next_ps
+        if copies.advance(end_ps) == [Path.FROM_DRAM, Path.TO_DRAM]:
+            break
+    return 2 * size * PS_PER_S / (end_ps + host.completion_ps)
+
+
 def copy_bandwidth(hardware: Hardware, size: int, direction: Direction, pinned: bool = True) -> float:
     """Return the bandwidth of one blocking copy of `size` bytes (bytes/s)."""
     return size * PS_PER_S / copy_time_ps(hardware, size, direction, pinned)

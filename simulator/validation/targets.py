@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 FAR = float("inf")
 LEVEL, KNEE = 0.05, 0.10
-LATENCY, BANDWIDTH, STREAM, SMALL, MI210 = 0.08, 0.08, 0.10, 0.12, 0.15
+LATENCY, BANDWIDTH, STREAM, SMALL, COPY, MI210 = 0.08, 0.08, 0.10, 0.12, 0.12, 0.15
 
 
 @dataclass(frozen=True)
@@ -107,5 +107,18 @@ def _small_kernels() -> tuple[Target, ...]:
     )
 
 
-TARGETS = (*_latency(), *_bandwidth(), *_stream(), *_small_kernels())
+def _copy() -> tuple[Target, ...]:
+    """The copies of the Quadro's host stand under the V100 that has this host: the card takes no part but its link."""
+    quadro = "v100-sxm-32gb"
+    return (
+        Target("copy", "h2d pinned", V100, COPY),
+        *(
+            Target("copy", f"{way} {memory}", quadro, COPY)
+            for way in ("h2d", "d2h")
+            for memory in ("pinned", "pageable")
+        ),
+    )
+
+
+TARGETS = (*_latency(), *_bandwidth(), *_stream(), *_small_kernels(), *_copy())
 """Every curve of the suite, in the order of the report."""

@@ -56,6 +56,23 @@ def test_every_benchmark_runs_on_a_device_without_curves(
         assert curve["measured"] == []
 
 
+def test_copies_stand_beside_those_of_their_host(tierscope: Command) -> None:
+    finished = tierscope("bench", "copy", "--hardware", "v100-pcie-16gb", "--format", "csv")
+    table = rows(finished.out)
+    assert {row["variant"] for row in table} == {"h2d pinned"}
+    assert all(row["measured"] for row in table)
+    other = tierscope("bench", "copy", "--hardware", "h100-sxm", "--sizes", "64KiB,64MiB", "--format", "json").json
+    curves = {curve["variant"]: [value for _, value in curve["predicted"]] for curve in other["curves"]}
+    assert all(small < large for small, large in curves.values())
+    assert curves["h2d pageable"][1] < curves["h2d pinned"][1] < curves["both ways pinned"][1]
+
+
+def test_a_device_without_a_host_copies_nothing(tierscope: Command) -> None:
+    finished = tierscope("bench", "copy", "--hardware", "jetson-orin-agx", "--sizes", "64KiB")
+    assert (finished.code, finished.err.count("\n")) == (2, 1)
+    assert "host" in finished.err
+
+
 def test_the_plot_holds_prediction_and_measurement(tierscope: Command, tmp_path: Path) -> None:
     finished = tierscope(*LATENCY, "--sizes", "64KiB,64MiB", "--plot", "p.html", "--output", "t.txt")
     assert (finished.code, finished.out, finished.err) == (0, "", "")

@@ -9,9 +9,6 @@
 
 from __future__ import annotations
 
-import csv
-import pathlib
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,8 +17,10 @@ from simulator import hardware, theory
 from simulator.core import dma
 from simulator.hardware import Hardware
 from simulator.memory.copies import HostCopies, Path, Server, laid_out, routes
-from simulator.run.copies import Direction, copy_bandwidth, copy_time_ps
+from simulator.run.copies import Direction, both_ways_bandwidth, copy_bandwidth, copy_time_ps
 from simulator.units import PS_PER_S
+from simulator.validation.suites import curve_of, microbenchmarks, select
+from simulator.validation.targets import Target
 
 LINKS = ("pcie3", "pcie4", "pcie5", "pcie6", "nvlink-c2c", "cxl2", "cxl3")
 HOST_PATHS = (Path.FROM_DRAM, Path.TO_DRAM)
@@ -166,26 +165,26 @@ def test_the_core_as_python_is_the_core_compiled(path: Path, monkeypatch: pytest
     assert state.moved.tolist() == compiled[1]
 
 
-TABLE = pathlib.Path(__file__).parents[2] / "validation" / "reference" / "host_copies.csv"
-MEASURED = list(csv.DictReader(TABLE.read_text(encoding="utf-8").splitlines()))
-TOLERANCE = 0.12
+COPIES_MEASURED = select(["copy"])
 
 
-def error_of(row: dict[str, str]) -> float:
-    """Return how far the predicted bandwidth is from the measured one, relative to it."""
-    spec = hardware.load(row["hardware"], [f"host.kind={row['host']}"]).spec
-    predicted = copy_bandwidth(spec, int(row["size_bytes"]), Direction(row["direction"]), row["memory"] == "pinned")
-    return abs(predicted / 1e9 / float(row["gb_per_s"]) - 1)
-
-
-@pytest.mark.parametrize("curve", sorted({(r["measured_on"], r["direction"], r["memory"]) for r in MEASURED}))
-def test_copies_over_pcie3_are_as_measured(curve: tuple[str, str, str]) -> None:
-    rows = [r for r in MEASURED if (r["measured_on"], r["direction"], r["memory"]) == curve]
-    assert len(rows) >= 15
-    assert sum(map(error_of, rows)) / len(rows) < TOLERANCE
+@pytest.mark.parametrize("target", COPIES_MEASURED, ids=lambda target: f"{target.device} {target.variant}")
+def test_copies_over_pcie3_are_as_measured(target: Target) -> None:
+    assert len(curve_of(target).points) >= 15
+    report = microbenchmarks([target])
+    assert report["checks"][0]["error"] < 0.12 and report["passed"]
 
 
 def test_the_set_up_of_another_host_would_not_do() -> None:
-    row = next(r for r in MEASURED if r["measured_on"].startswith("V100") and r["size_bytes"] == "4096")
-    assert error_of(row) < 0.05
-    assert error_of(row | {"host": "xeon-ddr4"}) > 2
+    size, measured = next(point for point in curve_of(COPIES_MEASURED[0]).points if point[0] == 4)
+    for host, low, high in (("xeon-ddr4-34us", 0.0, 0.05), ("xeon-ddr4", 2.0, 10.0)):
+        spec = hardware.load("v100-pcie-16gb", [f"host.kind={host}"]).spec
+        predicted = copy_bandwidth(spec, int(size * 1024), Direction.TO_DEVICE) / 1e9
+        assert low <= abs(predicted / measured - 1) < high
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_both_ways_at_once_move_more_than_one_and_no_more_than_both(link: str) -> None:
+    spec, size = SPECS[link], 1 << 26
+    each = [copy_bandwidth(spec, size, way) for way in Direction]
+    assert max(each) < both_ways_bandwidth(spec, size) <= sum(each) * 1.001
