@@ -15,11 +15,13 @@ from simulator.errors import ConfigError
 
 OUT_OF_TOLERANCE = 1
 MICROBENCHMARKS = "microbenchmarks"
+HIT_RATES = "hit-rates"
+OWN_REPORTS = (MICROBENCHMARKS, HIT_RATES)
 PLOTS = "plots"
 
 
 @click.command()
-@click.argument("suites", metavar="[SUITE]...", nargs=-1, type=click.Choice([MICROBENCHMARKS, *KERNEL_SUITES]))
+@click.argument("suites", metavar="[SUITE]...", nargs=-1, type=click.Choice([*OWN_REPORTS, *KERNEL_SUITES]))
 @click.option("--only", multiple=True, metavar="BENCHMARK", help="Only this microbenchmark.  May be given again.")
 @click.option("--hardware", "devices", multiple=True, metavar="NAME", help="Only this device.  May be given again.")
 @override_option
@@ -46,24 +48,30 @@ def validate(
 
     microbenchmarks (the default): the curves of public microbenchmarks, from hardware parameters alone.
 
+    hit-rates: L2 hit rates and DRAM sectors of single kernels against hardware counters.
+
     gemm, decode-attention, prefill-attention: kernel times measured under serving frameworks, from the optional
     dependencies "validation", or with --transcribed the few rows that ship.  tierscope list suites lists all suites.
     """
-    if not suites or MICROBENCHMARKS in suites:
+    own = next((suite for suite in OWN_REPORTS if suite in suites), None if suites else MICROBENCHMARKS)
+    if own is not None:
         given = [name for name, value in kernel.items() if not (value is None or value is False or value == ())]
         if len(set(suites)) > 1:
-            raise ConfigError("suite microbenchmarks: has a report of its own; name it alone")
+            raise ConfigError(f"suite {own}: has a report of its own; name it alone")
         if given:
             option = given[0].replace("_", "-")
-            raise ConfigError(f"suite microbenchmarks: --{option} is for kernel suites; name one of them")
-        return _microbenchmarks(only, devices, overrides, form, target, folder)
+            raise ConfigError(f"suite {own}: --{option} is for kernel suites; name one of them")
+        if only and own == HIT_RATES:
+            raise ConfigError("--only is for microbenchmarks; hit-rates takes --hardware")
+        return _own_report(own, only, devices, overrides, form, target, folder)
     if only:
         raise ConfigError("--only is for microbenchmarks; kernel suites take --hardware and --framework")
     common = {"devices": devices, "overrides": overrides, "form": form, "target": target, "folder": folder}
     return validate_kernels(kernel_choice(tuple(dict.fromkeys(suites)), common, kernel))
 
 
-def _microbenchmarks(
+def _own_report(
+    suite: str,
     only: tuple[str, ...],
     devices: tuple[str, ...],
     overrides: tuple[str, ...],
@@ -71,17 +79,13 @@ def _microbenchmarks(
     target: Path | None,
     folder: Path | None,
 ) -> int:
-    from simulator.cli.progress import row_progress
     from simulator.report import text, validation
-    from simulator.validation import suites
 
-    suite = MICROBENCHMARKS
-    targets = suites.select(only, devices)
     check_outputs(target)
     if folder is not None:
         _prepare(folder, suite)
-    with row_progress(suite, suites.points_of(targets)) as advance:
-        report = suites.microbenchmarks(targets, overrides, advance)
+    compare = _microbenchmarks if suite == MICROBENCHMARKS else _hit_rates
+    report = compare(only, devices, overrides)
     if folder is not None:
         chosen = [*(f"--only {name}" for name in only), *(f"--hardware {name}" for name in devices)]
         changes = [f'--set "{change}"' for change in overrides]
@@ -93,6 +97,24 @@ def _microbenchmarks(
     else:
         output(text.to_json(report) if form == "json" else validation.to_csv(report), target)
     return 0 if report["passed"] else OUT_OF_TOLERANCE
+
+
+def _microbenchmarks(only: tuple[str, ...], devices: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, Any]:
+    from simulator.cli.progress import row_progress
+    from simulator.validation import suites
+
+    targets = suites.select(only, devices)
+    with row_progress(MICROBENCHMARKS, suites.points_of(targets)) as advance:
+        return suites.microbenchmarks(targets, overrides, advance)
+
+
+def _hit_rates(only: tuple[str, ...], devices: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, Any]:
+    from simulator.cli.progress import row_progress
+    from simulator.validation import hit_rates
+
+    counters = hit_rates.select(devices)
+    with row_progress(HIT_RATES, len(counters)) as advance:
+        return hit_rates.hit_rates(counters, overrides, advance)
 
 
 def _prepare(folder: Path, suite: str) -> None:

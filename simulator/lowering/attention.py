@@ -350,7 +350,7 @@ def _add_keys(
     for base in (operands.key, operands.value):
 
         def at(token: IntArray, base: int = base) -> IntArray:
-            return base + layout.offset(sequence[:, None], head[:, None], token)
+            return base + layout.offset(sequence[:, None] // shape.kv_sharers, head[:, None], token)
 
         whole = (tail_start - head_end) // page
         middle = Runs(at(head_end), whole, np.full_like(whole, page * row), np.full_like(whole, stride))

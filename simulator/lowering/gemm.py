@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,23 +79,35 @@ def bulk_copies(hardware: Hardware) -> bool:
     return hardware.sm.shared_memory_bytes >= 200 * 1024
 
 
-def choose(shape: GemmShape, hardware: Hardware, scalars: Implementation) -> Tiling:
+class Pinned(NamedTuple):
+    """Sides of the tile where the kernel is known; 0: the library chooses."""
+
+    tile_m: int = 0
+    tile_n: int = 0
+
+
+CHOSEN = Pinned()
+
+
+def choose(shape: GemmShape, hardware: Hardware, scalars: Implementation, pinned: Pinned = CHOSEN) -> Tiling:
     """Return the tiling with the least estimated time, as a library's heuristic ranks its kernels.
 
     Raises ConfigError when not even the smallest tile fits.
     """
-    candidates = list(_candidates(shape, hardware))
+    candidates = list(_candidates(shape, hardware, pinned))
     if not candidates:
         raise ConfigError(f"{hardware.name}: sm.shared_memory: too small for any GEMM tile; raise it with --set")
     return min(candidates, key=lambda tiling: (_estimate(shape, tiling, hardware, scalars), tiling.split))
 
 
-def _candidates(shape: GemmShape, hardware: Hardware) -> Iterator[Tiling]:
+def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterator[Tiling]:
     bulk = bulk_copies(hardware)
     narrow = -(-shape.m // 8) * 8
     tiles_m = sorted({narrow, *BULK_TILES_M} if bulk and narrow <= 256 else set(BULK_TILES_M if bulk else TILES_M))
+    tiles_m = [pinned.tile_m] if pinned.tile_m else tiles_m
+    tiles_n = BULK_TILES_N if bulk else TILES_N
     k_steps = -(-shape.k * shape.weight_dtype.bytes // K_BYTES)
-    for tile_n in BULK_TILES_N if bulk else TILES_N:
+    for tile_n in (pinned.tile_n,) if pinned.tile_n else tiles_n:
         for tile_m in tiles_m:
             largest = BULK_TILE_OUTPUTS if bulk else 128 * 256
             if tile_m * tile_n > largest or (tile_m > narrow and tile_m > min(tiles_m)):
@@ -165,9 +178,10 @@ def lower(
     layer: int | None = None,
     step: int = 0,
     name: str = "gemm",
+    pinned: Pinned = CHOSEN,
 ) -> Iterator[TracedKernel]:
     """Yield the kernels of one product: the main one and, when k is split, the reduction of the partial sums."""
-    tiling = choose(shape, hardware, scalars)
+    tiling = choose(shape, hardware, scalars, pinned)
     yield _main_kernel(shape, tiling, operands, hardware, scalars, kernel, layer, step, name)
     if tiling.split > 1:
         yield _reduce_kernel(shape, tiling, operands, hardware, scalars, kernel + 1, layer, step, name)

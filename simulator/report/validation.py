@@ -65,6 +65,7 @@ def _page(report: Report, command: str, plots: Mapping[tuple[str, str], str]) ->
     yield f"Written by `{command}`. {summary(report)}"
     yield ""
     yield "Mean errors are over the logarithm of x. A limit left out means that the number is only reported."
+    yield "Errors of percentages are in points (pt)."
     for benchmark in dict.fromkeys(check["benchmark"] for check in report["checks"]):
         checks = [check for check in report["checks"] if check["benchmark"] == benchmark]
         yield ""
@@ -88,7 +89,7 @@ def _cells(check: Check) -> tuple[str, ...]:
         _value(check["measured"], check["unit"]),
         _value(check["predicted"], check["unit"]),
         _percent(check),
-        "" if check["tolerance"] is None else f"{100 * check['tolerance']:.0f} %",
+        "" if check["tolerance"] is None else f"{100 * check['tolerance']:.0f} {_error_unit(check)}",
         VERDICTS[check["passed"]],
     )
 
@@ -97,7 +98,12 @@ def _percent(check: Check) -> str:
     if check["error"] is None:
         return DASH
     signed = check["measured"] is not None  # a mean of absolute errors has no sign
-    return f"{100 * check['error']:{'+' if signed else ''}.1f} %"
+    return f"{100 * check['error']:{'+' if signed else ''}.1f} {_error_unit(check)}"
+
+
+def _error_unit(check: Check) -> str:
+    """Return what an error is in: points where the quantity is itself a percentage."""
+    return "pt" if check["unit"] == "%" else "%"
 
 
 def _value(value: float | None, unit: str) -> str:

@@ -41,6 +41,8 @@ class GemmCase(Case):
     k: Count
     dtype: Dtype = Dtype.BF16
     weight_copies: Count = 1
+    tile_m: Annotated[int, Field(ge=0, le=1024)] = 0  # rows of x and of w that a CTA takes; 0: the library's choice
+    tile_n: Annotated[int, Field(ge=0, le=1024)] = 0
 
     @property
     def weight_bytes(self) -> int:
@@ -74,6 +76,13 @@ class DecodeAttentionCase(_AttentionCase):
     kernel: ClassVar[str] = "decode_attention"
     kv_len: Count
     kv_dtype: Dtype = Dtype.BF16
+    kv_sharers: Count = 1  # sequences in a row that read one KV cache
+
+    @model_validator(mode="after")
+    def _sharers(self) -> DecodeAttentionCase:
+        if self.batch % self.kv_sharers:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of kv_sharers ({self.kv_sharers})")
+        return self
 
     def shape(self) -> AttentionShape:
         """Return the attention."""
@@ -88,6 +97,7 @@ class DecodeAttentionCase(_AttentionCase):
             activation_dtype=Dtype.BF16,
             window=self.window or None,
             page_tokens=self.page_tokens,
+            kv_sharers=self.kv_sharers,
         )
 
 

@@ -41,6 +41,7 @@ class Prediction:
 
     time_s: float
     l2_hit_rate: float | None
+    l2_read_hit_rate: float | None
     dram_read_bytes: float
     dram_write_bytes: float
     limiter: str
@@ -151,10 +152,13 @@ def _prediction(runs: list[KernelRun], calls: int, gap_ps: int, hardware: Hardwa
     time_ps = runs[-1].end_ps - runs[0].ready_ps + gap_ps * calls
     hits = int(total[counter.READ_SECTOR_HITS] + total[counter.WRITE_SECTOR_HITS])
     misses = int(total[counter.READ_SECTOR_MISSES] + total[counter.WRITE_SECTOR_MISSES])
+    read_hits = int(total[counter.READ_SECTOR_HITS])
+    reads = read_hits + int(total[counter.READ_SECTOR_MISSES])
     launch_ps = sum(run.start_ps - run.ready_ps for run in runs) + gap_ps * calls
     return Prediction(
         time_s=time_ps / calls / PS_PER_S,
         l2_hit_rate=hits / (hits + misses) if hits + misses else None,
+        l2_read_hit_rate=read_hits / reads if reads else None,
         dram_read_bytes=int(total[counter.DRAM_READ_BYTES]) / calls,
         dram_write_bytes=int(total[counter.DRAM_WRITE_BYTES]) / calls,
         limiter=limiter(total, time_ps, launch_ps, hardware),
@@ -187,7 +191,8 @@ def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> 
             places = (addresses[name] for name in (f"wide{source}", f"x{source}", "scale"))
             kernels.extend(lower_quantise(Cast(shape.m, shape.k, *places), case.framework, hardware))
         operands = _gemm_operands(shape, addresses, f"x{source}", f"w{copy}")
-        calls.append([*kernels, *gemm.lower(shape, operands, hardware, scalars, len(kernels))])
+        pinned = gemm.Pinned(case.tile_m, case.tile_n)
+        calls.append([*kernels, *gemm.lower(shape, operands, hardware, scalars, len(kernels), pinned=pinned)])
     return calls
 
 
@@ -221,7 +226,7 @@ def _attention_call(
     tokens = shape.batch * shape.query_len
     width = shape.head_dim * shape.activation_dtype.bytes
     new_bytes = tokens * 2 * shape.kv_heads * width
-    kv_bytes = shape.batch * shape.kv_stride_tokens * shape.kv_token_bytes
+    kv_bytes = shape.batch // shape.kv_sharers * shape.kv_stride_tokens * shape.kv_token_bytes
     pages = shape.batch * shape.kv_stride_tokens // case.page_tokens
     tensors = [
         _activation("q", tokens * shape.heads * width),
@@ -237,7 +242,7 @@ def _attention_call(
     kernels: list[TracedKernel] = []
     if case.framework is not Framework.GENERIC:  # serving engines measure the call with its KV write
         write = KvWrite(
-            shape.batch,
+            shape.batch // shape.kv_sharers,
             shape.kv_len - shape.query_len,
             shape.query_len,
             addresses["new"],
@@ -269,7 +274,7 @@ def _touched_bytes(case: GemmCase | DecodeAttentionCase | PrefillAttentionCase) 
         return weight + source + shape.m * _whole_sectors(shape.n * shape.output_dtype.bytes)
     assert not isinstance(shape, GemmShape)
     activations = 2 * shape.batch * shape.query_len * shape.heads * shape.head_dim * shape.activation_dtype.bytes
-    return activations + 2 * shape.batch * (shape.kv_len - shape.first_key) * shape.kv_token_bytes
+    return activations + 2 * shape.batch // shape.kv_sharers * (shape.kv_len - shape.first_key) * shape.kv_token_bytes
 
 
 def _attention_operands(shape: AttentionShape, addresses: AddressMap, tokens: int, width: int) -> attention.Operands:

@@ -106,6 +106,7 @@ class AttentionShape:
     window: int | None = None  # keys seen by one query, itself included
     page_tokens: int | None = None  # tokens per page of the KV cache; None: contiguous
     capacity_tokens: int | None = None  # tokens reserved per sequence; None: kv_len in whole pages
+    kv_sharers: int = 1  # sequences in a row that read one KV cache, as with a common prefix
 
     @property
     def kv_stride_tokens(self) -> int:

@@ -15,7 +15,7 @@ from simulator.hardware import Dtype, load
 
 DEVICES = [
     "a100-sxm-80gb", "a40", "b200-sxm", "b300-sxm", "gb200", "gh200", "h100-pcie", "h100-sxm", "h200-sxm",
-    "jetson-orin-agx", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-pro-6000", "v100-pcie-16gb",
+    "jetson-orin-agx", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-5060-ti", "rtx-pro-6000", "v100-pcie-16gb",
     "v100-sxm-32gb",
 ]  # fmt: skip
 LINKS = ["cxl2", "cxl3", "nvlink-c2c", "pcie3", "pcie4", "pcie5", "pcie6"]
@@ -43,6 +43,7 @@ PINS = {
     "l40": (384, 18.0),
     "l40s": (384, 18.0),
     "rtx-pro-6000": (512, 28.0),
+    "rtx-5060-ti": (128, 28.0),
     "rtx-4090": (384, 21.0),
     "rtx-3090": (384, 19.5),
     "mi210": (4096, 3.2),
@@ -65,6 +66,7 @@ DATA_SHEET_GBS = {
     "l40": 864,
     "l40s": 864,
     "rtx-pro-6000": 1792,
+    "rtx-5060-ti": 448,
     "rtx-4090": 1008,
     "rtx-3090": 936,
     "mi210": 1638,
