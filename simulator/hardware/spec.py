@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -153,6 +154,12 @@ class Hardware(Spec):
         if self.l1.size_bytes % (self.l1.ways * self.l2.line_bytes):
             raise ValueError("l1.size must be a multiple of l1.ways x l2.line; choose other ways")
         return self
+
+    @property
+    def compute_capability(self) -> int:
+        """CUDA's number of the architecture, such as 90; 0 where the description names none as (sm_NN)."""
+        found = re.search(r"\(sm_(\d+)\)", self.architecture)
+        return int(found[1]) if found else 0
 
     def tensor_flops_per_s(self, dtype: Dtype) -> int:
         """Peak dense matrix throughput of the device for operands of `dtype`."""

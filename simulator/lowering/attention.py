@@ -1,22 +1,32 @@
 """Attention kernels: decode with the KV split over CTAs, and prefill with K/V tiles re-read per query tile.
 
-Tiles, stages and split rules follow FlashAttention-2 (csrc/flash_attn: flash_api.cpp, flash_fwd_launch_template.h)
-and, on devices with asynchronous bulk copies, FlashAttention-3 (hopper: heuristics.h, tile_size.h), the kernels vLLM
-runs.  The query heads of a KV head share its tiles (packed GQA).  K and V of a page are stored head by head.
+Which decode kernel runs, and its tile and splits, is in `decode_plan`.  Prefill tiles follow FlashAttention-2
+(csrc/flash_attn: flash_api.cpp, flash_fwd_launch_template.h) and, on devices with asynchronous bulk copies,
+FlashAttention-3 (hopper: tile_size.h).  The query heads of a KV head share its tiles (packed GQA).  K and V of a page are stored head by head.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.hardware import Hardware
+from simulator.lowering.decode_plan import (
+    Plan,
+    Tile,
+    decode_plan,
+    fitting,
+    group_of,
+    key_tiles_of,
+    query_tiles_of,
+    shared_bytes,
+)
 from simulator.lowering.gemm import bulk_copies
-from simulator.lowering.implementation import Implementation
+from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.layout import SECTOR_BYTES, KvLayout, Matrix, Runs
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
 from simulator.trace.record import Op, Records, TracedKernel
@@ -24,20 +34,7 @@ from simulator.workload.operators import AttentionShape
 
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 PAGE_ID_BYTES = 4
-MAX_SPLITS = 128
-EFFICIENCY_KEPT = 0.85  # FlashAttention takes the fewest splits within 15 % of the best wave efficiency
 IntArray = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """Query rows and keys of one step, and what a CTA needs for it."""
-
-    queries: int
-    keys: int
-    threads: int
-    stages: int  # K and V tiles in flight
-    registers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,62 +49,15 @@ class Operands:
     workspace: int
 
 
-def decode_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
-    """Return the tile of a decode kernel by head size."""
-    d = shape.head_dim
-    if bulk_copies(hardware):
-        keys = 192 if d <= 64 else 128 if d <= 128 else 96 if d <= 192 else 80
-        queries = 64 if d <= 128 and _group(shape) <= 64 else 128
-        return _fitting(Tile(queries, keys, 256 if queries == 64 else 384, 4, 168), shape, hardware)
-    keys = 256 if d <= 64 else 128 if d <= 128 else 64
-    return _fitting(Tile(64, keys, 128, 2, 255), shape, hardware)
-
-
 def prefill_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
     """Return the tile of a prefill kernel by head size."""
     d = shape.head_dim
     if bulk_copies(hardware):
         keys = 128 if d <= 128 else 96 if d <= 192 else 80
-        return _fitting(Tile(192 if d <= 64 else 128, keys, 384, 4, 168), shape, hardware)
+        return fitting(Tile(192 if d <= 64 else 128, keys, 384, 4, 168), shape, hardware)
     if d <= 64:
-        return _fitting(Tile(128, 128, 128, 2, 255), shape, hardware)
-    return _fitting(Tile(64 if d <= 128 else 128, 64, 128 if d <= 128 else 256, 2, 255), shape, hardware)
-
-
-def _fitting(tile: Tile, shape: AttentionShape, hardware: Hardware) -> Tile:
-    """Return the tile cut down until it fits shared memory: fewer stages, then fewer keys, then fewer queries."""
-    room = hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes
-    while _shared_bytes(shape, tile) > room:
-        if tile.stages > 2:
-            tile = replace(tile, stages=2)
-        elif tile.keys > 16:
-            tile = replace(tile, keys=tile.keys // 2)
-        elif tile.queries > 16:
-            tile = replace(tile, queries=tile.queries // 2)
-        else:
-            break
-    return tile
-
-
-def fa2_splits(work: int, slots: int, key_tiles: int) -> int:
-    """Return FlashAttention-2's number of KV splits for `work` CTAs on `slots` CTA slots (num_splits_heuristic)."""
-    if work >= 0.8 * slots:
-        return 1
-    most = min(MAX_SPLITS, slots, key_tiles)
-    eligible = [s for s in range(1, most + 1) if s == 1 or -(-key_tiles // s) != -(-key_tiles // (s - 1))]
-    efficiency = {s: (work * s / slots) / -(-work * s // slots) for s in eligible}
-    best = max(efficiency.values())
-    return next(s for s in eligible if efficiency[s] >= EFFICIENCY_KEPT * best)
-
-
-def fa3_splits(shape: AttentionShape, hardware: Hardware, query_tiles: int, key_tiles: int) -> int:
-    """Return FlashAttention-3's number of splits, balanced over the batch at run time (flash_prepare_scheduler.cu)
-    under the bound of 32 that vLLM sets for CUDA graphs."""
-    if shape.batch > 992:
-        return 1
-    total = shape.batch * query_tiles * key_tiles
-    per_sm = -(-int(total * 1.1 * shape.kv_heads) // hardware.sm.count)
-    return max(1, min(-(-key_tiles // max(1, per_sm)), 32))
+        return fitting(Tile(128, 128, 128, 2, 255), shape, hardware)
+    return fitting(Tile(64 if d <= 128 else 128, 64, 128 if d <= 128 else 256, 2, 255), shape, hardware)
 
 
 def lower_decode(
@@ -118,28 +68,19 @@ def lower_decode(
     kernel: int,
     layer: int | None = None,
     step: int = 0,
+    framework: Framework = Framework.GENERIC,
 ) -> Iterator[TracedKernel]:
-    """Yield the kernels of decode attention: the main one and, when the KV is split, the combination of the parts."""
-    tile = decode_tile(shape, hardware)
-    query_tiles = -(-_group(shape) // tile.queries)
-    key_tiles = _key_tiles(shape, tile)
-    if bulk_copies(hardware):
-        splits = fa3_splits(shape, hardware, query_tiles, key_tiles)
-    elif shape.heads > shape.kv_heads and shape.window is None:
-        splits = fa2_splits(shape.batch * shape.kv_heads * query_tiles, 2 * hardware.sm.count, key_tiles)
-    else:
-        splits = 1  # FlashAttention-2 splits packed GQA only
-    splits = -(-key_tiles // -(-key_tiles // splits))  # empty splits are not launched
-    yield _decode_kernel(shape, tile, splits, query_tiles, operands, hardware, scalars, kernel, layer, step)
-    if splits > 1:
-        yield _combine_kernel(shape, splits, operands, hardware, scalars, kernel + 1, layer, step)
+    """Yield the kernels of decode attention: the main one and, unless it adds them up itself, the combination of the
+    parts the KV is split into."""
+    plan = decode_plan(shape, hardware, framework)
+    yield _decode_kernel(shape, plan, operands, hardware, scalars, kernel, layer, step)
+    if plan.splits > 1 and not plan.tile.combines:
+        yield _combine_kernel(shape, plan.splits, operands, hardware, scalars, kernel + 1, layer, step)
 
 
 def _decode_kernel(
     shape: AttentionShape,
-    tile: Tile,
-    splits: int,
-    query_tiles: int,
+    plan: Plan,
     operands: Operands,
     hardware: Hardware,
     scalars: Implementation,
@@ -147,10 +88,11 @@ def _decode_kernel(
     layer: int | None,
     step: int,
 ) -> TracedKernel:
+    tile, splits, query_tiles = plan.tile, plan.splits, query_tiles_of(shape, plan.tile)
     begin = shape.first_key // tile.keys * tile.keys  # tiles start on tile boundaries, window or not
-    per_split = -(-_key_tiles(shape, tile) // splits)
+    per_split = -(-key_tiles_of(shape, tile) // splits)
     cycles = _pair_cycles(shape, tile, hardware, scalars)
-    group = _group(shape)
+    group = group_of(shape)
     query_width = shape.head_dim * shape.activation_dtype.bytes
     output_width = operands.output.row_bytes // shape.heads
 
@@ -174,19 +116,44 @@ def _decode_kernel(
         else:
             written = operands.output.tile(sequence, 1, first_head * output_width, rows * output_width)
         program.add(cta, Op.WRITE, written, barrier=True)
+        if splits > 1 and tile.combines:
+            _add_combination(program, shape, operands, cta, split == splits - 1, sequence, first_head, rows, splits)
         return program.records()
 
     return traced_parts(
-        f"decode attention {tile.queries}x{tile.keys}" + (f" split-KV {splits}" if splits > 1 else ""),
+        f"decode attention{plan.name} {tile.queries}x{tile.keys}" + (f" split-KV {splits}" if splits > 1 else ""),
         "decode_attention",
         layer,
         step,
         _launch(shape, tile, scalars),
         shape.flops,
         shape.batch * shape.kv_heads * query_tiles * splits,
-        6 * per_split + 3,
+        6 * per_split + 5,
         make,
     )
+
+
+def _add_combination(
+    program: ProgramBuilder,
+    shape: AttentionShape,
+    operands: Operands,
+    cta: IntArray,
+    last: NDArray[np.bool_],
+    sequence: IntArray,
+    first_head: IntArray,
+    rows: IntArray,
+    splits: int,
+) -> None:
+    """Add what the CTA that finishes last does, here that of the last split: read all partial outputs, write the sum."""
+    row = (shape.head_dim + 1) * PARTIAL_BYTES
+    place = (np.arange(splits) * shape.batch + sequence[:, None]) * shape.heads + first_head[:, None]
+    parts = contiguous(operands.workspace + place * row, (rows * row)[:, None])
+    waits = np.broadcast_to(np.arange(splits) == 0, place.shape)
+    for barrier in (True, False):
+        program.add(cta[:, None], Op.READ, parts, barrier=barrier, keep=last[:, None] & (waits == barrier))
+    width = operands.output.row_bytes // shape.heads
+    written = operands.output.tile(sequence, 1, first_head * width, rows * width)
+    program.add(cta, Op.WRITE, written, barrier=True, keep=last)
 
 
 def _combine_kernel(
@@ -251,7 +218,7 @@ def lower_prefill(
         _add_block_table(program, shape, operands, cta, sequence, begin, end)
         query = operands.query.tile(token, rows, head * query_width, query_width)
         program.add(cta, Op.READ, query, barrier=True)
-        _add_keys(program, shape, operands, cta, sequence, head // _group(shape), begin, end, tile.keys, cycles)
+        _add_keys(program, shape, operands, cta, sequence, head // group_of(shape), begin, end, tile.keys, cycles)
         written = operands.output.tile(token, rows, head * output_width, output_width)
         program.add(cta, Op.WRITE, written, barrier=True)
         return program.records()
@@ -275,31 +242,16 @@ def kv_layout(shape: AttentionShape) -> KvLayout:
     return KvLayout(shape.kv_heads, shape.head_dim * shape.kv_dtype.bytes, shape.page_tokens or capacity, capacity)
 
 
-def _group(shape: AttentionShape) -> int:
-    """Query heads per KV head."""
-    return shape.heads // shape.kv_heads
-
-
-def _key_tiles(shape: AttentionShape, tile: Tile) -> int:
-    """Key tiles of one sequence and head that a decode pass walks."""
-    return -(-shape.kv_len // tile.keys) - shape.first_key // tile.keys
-
-
-def _shared_bytes(shape: AttentionShape, tile: Tile) -> int:
-    """Shared memory of a CTA: its queries and the K and V tiles in flight."""
-    keys = tile.stages * tile.keys * shape.kv_dtype.bytes
-    return shape.head_dim * (tile.queries * shape.activation_dtype.bytes + keys)
-
-
 def _launch(shape: AttentionShape, tile: Tile, scalars: Implementation) -> Launch:
     run = shape.head_dim * shape.kv_dtype.bytes  # pages hold [token][head][dim]: the row of one head stands alone
-    return Launch(tile.threads, tile.registers, _shared_bytes(shape, tile), tile.stages, scalars.prologue_ps, run)
+    return Launch(tile.threads, tile.registers, shared_bytes(shape, tile), tile.stages, scalars.prologue_ps, run)
 
 
 def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation) -> int:
     """Return the SM cycles of one product (Q K^T or P V) of a whole tile with half of its softmax, padding included."""
-    rate: int = getattr(hardware.sm.tensor_flops_per_clock, shape.activation_dtype.value)
-    product = math.ceil(2 * tile.queries * tile.keys * shape.head_dim / (rate * scalars.matrix_efficiency))
+    matrix: int = getattr(hardware.sm.tensor_flops_per_clock, shape.activation_dtype.value)
+    rate = matrix * scalars.matrix_efficiency if tile.matrix else hardware.sm.vector_flops_per_clock
+    product = math.ceil(2 * tile.queries * tile.keys * shape.head_dim / rate)
     softmax = -(-5 * tile.queries * tile.keys // hardware.sm.vector_flops_per_clock)
     return product + softmax // 2
 

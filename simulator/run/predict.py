@@ -254,7 +254,9 @@ def _attention_call(
         kernels.append(lower_kv_write(write, attention.kv_layout(shape), 0, None, 0))
     operands = _attention_operands(shape, addresses, tokens, width)
     if isinstance(case, DecodeAttentionCase):
-        kernels.extend(attention.lower_decode(shape, operands, hardware, scalars, len(kernels)))
+        kernels.extend(
+            attention.lower_decode(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
+        )
     else:
         kernels.append(attention.lower_prefill(shape, operands, hardware, scalars, len(kernels)))
     return kernels

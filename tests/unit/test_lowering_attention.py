@@ -12,8 +12,8 @@ from lowering_bench import SCALARS, assert_header, coverage, device, only, recor
 from numpy.typing import NDArray
 
 from simulator.hardware import Dtype
-from simulator.lowering import attention
-from simulator.lowering.attention import Operands, decode_tile, fa2_splits, lower_decode, lower_prefill, prefill_tile
+from simulator.lowering.attention import Operands, lower_decode, lower_prefill, prefill_tile
+from simulator.lowering.decode_plan import decode_tile, fa2_splits
 from simulator.lowering.layout import Matrix, panel_bytes_of
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.workload import AttentionShape
@@ -290,6 +290,6 @@ def test_decode_work_is_one_pair_of_products_per_tile() -> None:
     shape = shape_of(kv_len=200, head_dim=128, page_tokens=48, batch=70)
     records = records_of(decoded(shape, "h100-sxm")[0])
     own = records[records.requester == 0]
-    tiles = -(-200 // attention.decode_tile(shape, device()).keys)
+    tiles = -(-200 // decode_tile(shape, device()).keys)
     assert (own.compute_cycles > 0).sum() == 2 * tiles
     assert len(set(own.compute_cycles[own.compute_cycles > 0].tolist())) == 1
