@@ -1,13 +1,14 @@
-"""Fit the scalars of configs/implementations.toml: python validation/calibrate.py
+"""Fit the scalars of configs/implementations.toml: python validation/calibrate.py [FAMILY]...
 
 Coordinate search, per framework and kernel family, for the prologue, the replay gap and the matrix efficiency with
 the least mean |log(predicted / measured)| over validation/calibration_sample.csv, which holds calibration rows of
-A100 and H100 only.  Three scalars per pair; the same on every device.
+A100 and H100 only.  Three scalars per pair; the same on every device.  With families named, the others keep theirs.
 """
 
 from __future__ import annotations
 
 import csv
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from math import log
 from multiprocessing import get_context
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from simulator import hardware
 from simulator.config import data_dir
-from simulator.lowering.implementation import Implementation
+from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.run.cases import KINDS
 from simulator.run.predict import predict
 
@@ -65,10 +66,15 @@ def fit(pair: tuple[str, str]) -> tuple[str, str, Implementation, float]:
 
 
 def main() -> None:
-    """Fit all pairs and write the file."""
-    pairs = [(framework, family) for framework in FRAMEWORKS for family in FAMILIES]
+    """Fit all pairs, or those of the families named, and write the file."""
+    families = sys.argv[1:] or list(FAMILIES)
+    pairs = [(framework, family) for family in families for framework in FRAMEWORKS]
     predict(KINDS["gemm"](m=1, n=64, k=64), hardware.load("h100-sxm").spec)  # compile before there are two processes
-    found = {}
+    found = {
+        (framework, family): getattr(implementations(Framework(framework)), family)
+        for framework in FRAMEWORKS
+        for family in FAMILIES
+    }
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for framework, family, scalars, error in pool.map(fit, pairs):
             print(f"{framework:8s} {family:18s} {scalars} mean |log ratio| {error:.3f}", flush=True)

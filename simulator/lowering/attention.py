@@ -1,8 +1,9 @@
 """Attention kernels: decode with the KV split over CTAs, and prefill with K/V tiles re-read per query tile.
 
-Which decode kernel runs, and its tile and splits, is in `decode_plan`.  Prefill tiles follow FlashAttention-2
+Which decode kernel runs, its tile and its splits are in `decode_plan`.  Prefill tiles follow FlashAttention-2
 (csrc/flash_attn: flash_api.cpp, flash_fwd_launch_template.h) and, on devices with asynchronous bulk copies,
-FlashAttention-3 (hopper: tile_size.h).  The query heads of a KV head share its tiles (packed GQA).  K and V of a page are stored head by head.
+FlashAttention-3 (hopper: tile_size.h).  The query heads of a KV head share its tiles (packed GQA), but for masked
+multi-head attention.  K and V of a page are stored head by head.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def _add_combination(
     rows: IntArray,
     splits: int,
 ) -> None:
-    """Add what the CTA that finishes last does, here that of the last split: read all partial outputs, write the sum."""
+    """Add what the CTA that ends last does, here that of the last split: read all partial outputs, write the sum."""
     row = (shape.head_dim + 1) * PARTIAL_BYTES
     place = (np.arange(splits) * shape.batch + sequence[:, None]) * shape.heads + first_head[:, None]
     parts = contiguous(operands.workspace + place * row, (rows * row)[:, None])
@@ -249,7 +250,8 @@ def _launch(shape: AttentionShape, tile: Tile, scalars: Implementation) -> Launc
 
 def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation) -> int:
     """Return the SM cycles of one product (Q K^T or P V) of a whole tile with half of its softmax, padding included."""
-    matrix: int = getattr(hardware.sm.tensor_flops_per_clock, shape.activation_dtype.value)
+    dtype = shape.kv_dtype if tile.multiplies_cache else shape.activation_dtype
+    matrix: int = getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
     rate = matrix * scalars.matrix_efficiency if tile.matrix else hardware.sm.vector_flops_per_clock
     product = math.ceil(2 * tile.queries * tile.keys * shape.head_dim / rate)
     softmax = -(-5 * tile.queries * tile.keys // hardware.sm.vector_flops_per_clock)

@@ -1,8 +1,11 @@
 """Which kernel decodes attention, and how it cuts its work: by framework, compute capability and shape.
 
-- FlashAttention-3 (sm_90) and FlashAttention-2 under vLLM: flash_api.cpp, hopper/heuristics.h, tile_size.h.
-- FlashInfer, under SGLang but on sm_90 and data-centre Blackwell, and under vLLM for an fp8 cache FlashAttention-2
-  cannot read: include/flashinfer/attention (scheduler.cuh, PrefillPlan and DecodePlan fill one wave).
+- FlashAttention-3 (sm_90; under SGLang also sm_80 to sm_87) and FlashAttention-2 (vLLM): flash_api.cpp,
+  hopper/heuristics.h, tile_size.h.
+- FlashInfer, under SGLang on sm_89 and sm_120, and under vLLM for an fp8 cache, which FlashAttention-2 cannot read:
+  include/flashinfer/attention/scheduler.cuh (PrefillPlan and DecodePlan fill one wave).
+- Triton (sglang/srt/layers/attention/triton_ops/decode_attention.py, get_num_kv_splits_triton) for head sizes and
+  windows that the others do not have.  Which kernel ran for which shape is said by the measured tables.
 - TensorRT-LLM: decoderXQARunner.cpp and decoderXQAImplCommon.h (when XQA runs, its block count), kernels/xqa/mha.cu
   (256 threads, two CTAs an SM), decoderMaskedMultiheadAttentionTemplate.h for what XQA leaves.
 - Data-centre Blackwell: the TensorRT-LLM generated kernels of all three frameworks.  They ship as binaries; that they
@@ -12,6 +15,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import log2
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.gemm import bulk_copies
@@ -21,11 +25,14 @@ from simulator.workload.operators import AttentionShape
 MAX_SPLITS = 128
 EFFICIENCY_KEPT = 0.85  # FlashAttention takes the fewest splits within 15 % of the best wave efficiency
 HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120
+ADA = 89
 XQA_MOST_GROUP = 32  # query heads per KV head (supportConfigQGMMA, supportConfigHMMA)
 XQA_HISTORY = 128  # keys a block takes at least (kMinHistoryTokensPerBlock)
 XQA_WAVES = 8  # kTargetWaveFactor
 XQA_ENABLE = 4  # kEnableMinBlockFactor
 FLASHINFER_CHUNK = 128  # keys a split takes at least
+FLASHINFER_HEADS = (128, 256, 512)
+TRITON_HEADS, TRITON_SPLITS = 16, 8  # query heads of a CTA, most splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Tile:
     registers: int
     matrix: bool = True  # computes on the matrix units
     combines: bool = False  # the last split of a row adds up the others: no second kernel
+    multiplies_cache: bool = False  # in the type of the cache; otherwise it is converted to that of the queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +65,44 @@ def decode_plan(shape: AttentionShape, hardware: Hardware, framework: Framework)
         return _generated(shape, hardware)
     if framework is Framework.TRTLLM:
         return _xqa(shape, hardware) if _xqa_runs(shape, hardware) else _masked(shape, hardware)
-    flashinfer = framework is Framework.SGLANG or (framework is Framework.VLLM and shape.kv_dtype is Dtype.FP8)
-    if flashinfer and capability != HOPPER:
+    if framework is Framework.SGLANG:
+        return _sglang(shape, hardware)
+    if framework is Framework.VLLM and shape.kv_dtype is Dtype.FP8 and capability != HOPPER:
         return _flashinfer(shape, hardware)
     return _flash_attention(shape, hardware)
+
+
+def _sglang(shape: AttentionShape, hardware: Hardware) -> Plan:
+    capability = hardware.compute_capability
+    if capability == HOPPER:
+        wide = shape.head_dim > 256 or (shape.head_dim == 256 and shape.window is not None)
+        return _triton(shape, hardware) if wide else _flash_attention(shape, hardware)
+    if capability < ADA:
+        return _flash_attention_3_ampere(shape, hardware)
+    windowed = capability >= CONSUMER_BLACKWELL and shape.window is not None
+    if shape.head_dim in FLASHINFER_HEADS and not windowed:
+        return _flashinfer(shape, hardware)
+    return _triton(shape, hardware)
+
+
+def _flash_attention_3_ampere(shape: AttentionShape, hardware: Hardware) -> Plan:
+    """FlashAttention-3's kernels without bulk copies: 128 query rows, one K and one V tile (tile_size_fwd_sm8x)."""
+    d = shape.head_dim
+    keys = 80 if d <= 64 else 112 if d <= 128 else 64
+    tile = fitting(Tile(128, keys, 128 if d <= 64 else 256, 2, 255), shape, hardware)
+    splits = fa3_splits(shape, hardware, query_tiles_of(shape, tile), key_tiles_of(shape, tile))
+    return Plan(" fa3", tile, _launched(splits, key_tiles_of(shape, tile)))
+
+
+def _triton(shape: AttentionShape, hardware: Hardware) -> Plan:
+    grouped = group_of(shape) > 1
+    rows = min(TRITON_HEADS, group_of(shape))
+    tile = Tile(rows, 32 if grouped else 64, 128, 2, 128, matrix=grouped)
+    keys = shape.kv_len - shape.first_key
+    cores = hardware.sm.count * max(log2(max(1, keys) / 64), 1.0)
+    grid = shape.batch * -(-shape.heads // rows)
+    splits = min(-(-int(cores) // grid), TRITON_SPLITS)
+    return Plan(" triton", tile, _launched(splits, key_tiles_of(shape, tile)))
 
 
 def _flash_attention(shape: AttentionShape, hardware: Hardware) -> Plan:
@@ -82,7 +124,11 @@ def _flashinfer(shape: AttentionShape, hardware: Hardware) -> Plan:
 
 
 def _generated(shape: AttentionShape, hardware: Hardware) -> Plan:
-    tile = fitting(Tile(16 * -(-min(64, group_of(shape)) // 16), 128, 256, 2, 128, combines=True), shape, hardware)
+    tile = fitting(
+        Tile(16 * -(-min(64, group_of(shape)) // 16), 128, 256, 2, 128, combines=True, multiplies_cache=True),
+        shape,
+        hardware,
+    )
     return Plan(" trtllm-gen", tile, _one_wave(shape, tile, 2 * hardware.sm.count, tile.keys))
 
 
@@ -93,7 +139,8 @@ def _xqa_runs(shape: AttentionShape, hardware: Hardware) -> bool:
 
 
 def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
-    tile = fitting(Tile(16 * -(-group_of(shape) // 16), 64, 256, 4, 128, combines=True), shape, hardware)
+    rows, native = 16 * -(-group_of(shape) // 16), hardware.compute_capability == HOPPER
+    tile = fitting(Tile(rows, 64, 256, 4, 128, combines=True, multiplies_cache=native), shape, hardware)
     blocks = shape.kv_len // XQA_HISTORY
     blocks = max(1, min(blocks, round((8 * blocks) ** 0.5)))
     waves = shape.batch * shape.kv_heads * blocks / hardware.sm.count / XQA_WAVES
@@ -127,7 +174,8 @@ def decode_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
     if bulk_copies(hardware):
         keys = 192 if d <= 64 else 128 if d <= 128 else 96 if d <= 192 else 80
         queries = 64 if d <= 128 and group_of(shape) <= 64 else 128
-        return fitting(Tile(queries, keys, 256 if queries == 64 else 384, 4, 168), shape, hardware)
+        threads = 256 if queries == 64 else 384
+        return fitting(Tile(queries, keys, threads, 4, 168, multiplies_cache=True), shape, hardware)
     keys = 256 if d <= 64 else 128 if d <= 128 else 64
     return fitting(Tile(64, keys, 128, 2, 255), shape, hardware)
 

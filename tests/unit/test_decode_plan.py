@@ -1,0 +1,149 @@
+"""Does each framework decode with the kernel it has, cut as that kernel cuts its work, and read and write as it does?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from lowering_bench import SCALARS, coverage, device, only, records_of, total_bytes, uniform
+from test_lowering_attention import (
+    KEY,
+    OUTPUT,
+    VALUE,
+    WORKSPACE,
+    decodes,
+    operands_of,
+    result_width,
+    shape_of,
+    token_counts,
+)
+
+from simulator.hardware import Dtype
+from simulator.lowering.attention import lower_decode
+from simulator.lowering.decode_plan import Plan, decode_plan
+from simulator.lowering.implementation import Framework
+from simulator.trace.record import Op
+from simulator.workload import AttentionShape
+
+RUNS = [
+    ("h100-sxm", Framework.TRTLLM),
+    ("l40s", Framework.SGLANG),
+    ("l40s", Framework.VLLM),
+    ("b200-sxm", Framework.VLLM),
+    ("rtx-pro-6000", Framework.SGLANG),
+    ("a100-sxm-80gb", Framework.SGLANG),
+]
+
+
+def plan(on: str, framework: Framework, **changes: Any) -> Plan:
+    """Return the plan of a Llama-like layer with some of its shape changed."""
+    usual = {"batch": 16, "kv_len": 4096, "heads": 32, "kv_heads": 8, "head_dim": 128, "page_tokens": 64}
+    return decode_plan(shape_of(**usual | changes), device(on), framework)
+
+
+@pytest.mark.parametrize(
+    ("on", "framework", "changes", "name"),
+    [
+        ("h100-sxm", Framework.GENERIC, {}, ""),
+        ("b200-sxm", Framework.GENERIC, {}, ""),
+        ("h100-sxm", Framework.VLLM, {"kv_dtype": Dtype.FP8}, ""),
+        ("l40s", Framework.VLLM, {}, ""),
+        ("l40s", Framework.VLLM, {"kv_dtype": Dtype.FP8}, " flashinfer"),
+        ("b200-sxm", Framework.VLLM, {}, " trtllm-gen"),
+        ("h100-sxm", Framework.SGLANG, {}, ""),
+        ("h100-sxm", Framework.SGLANG, {"head_dim": 256, "window": 512}, " triton"),
+        ("a100-sxm-80gb", Framework.SGLANG, {}, " fa3"),
+        ("l40s", Framework.SGLANG, {}, " flashinfer"),
+        ("l40s", Framework.SGLANG, {"head_dim": 64}, " triton"),
+        ("rtx-pro-6000", Framework.SGLANG, {"window": 512}, " triton"),
+        ("b300-sxm", Framework.TRTLLM, {}, " trtllm-gen"),
+        ("h100-sxm", Framework.TRTLLM, {}, " XQA"),
+        ("h100-sxm", Framework.TRTLLM, {"heads": 8}, " masked"),  # as many KV heads
+        ("h100-sxm", Framework.TRTLLM, {"heads": 64, "kv_heads": 1}, " masked"),  # 64 of a group are too many
+        ("h100-sxm", Framework.TRTLLM, {"batch": 1, "kv_len": 64}, " masked"),  # 8 blocks of 33 at least
+        ("rtx-pro-6000", Framework.TRTLLM, {}, " XQA"),
+    ],
+)
+def test_the_kernel_of_each_framework(on: str, framework: Framework, changes: dict[str, Any], name: str) -> None:
+    assert plan(on, framework, **changes).name == name
+
+
+@pytest.mark.parametrize(
+    ("batch", "kv_len", "splits"),
+    [
+        (1, 4096, 16),  # 32 blocks of 128 keys, the square root of 8 x 32: 16
+        (1, 1024, 8),  # 8 blocks, and as many by the root
+        (64, 4096, 2),  # 16 blocks would be 7.8 waves of 132 a KV head's eight: 62; 8 waves leave 2
+        (512, 4096, 1),
+    ],
+)
+def test_blocks_of_xqa_by_hand(batch: int, kv_len: int, splits: int) -> None:
+    """Eight KV heads on an H100; key tiles of 64, so that 16 splits take four each."""
+    found = plan("h100-sxm", Framework.TRTLLM, batch=batch, kv_len=kv_len, heads=64)
+    assert (found.name, found.splits) == (" XQA", splits)
+
+
+def test_splits_of_triton_by_hand() -> None:
+    """RTX PRO 6000, 188 SMs: 8192 keys give 188 x log2(128) = 1316 slots; a grid of batch x 8 head groups."""
+    usual = {"kv_len": 8192, "head_dim": 64}
+    assert plan("rtx-pro-6000", Framework.SGLANG, batch=1, **usual).splits == 8  # the most
+    assert plan("rtx-pro-6000", Framework.SGLANG, batch=32, **usual).splits == 6  # 1316 / 256, rounded up
+    assert plan("rtx-pro-6000", Framework.SGLANG, batch=512, **usual).splits == 1
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16, 100])
+def test_flashinfer_fills_one_wave_and_no_more(batch: int) -> None:
+    """On an L40S, tiles of 64 keys in two stages: 36 KiB of 100 with their queries, two CTAs an SM and 142 SMs."""
+    found = plan("l40s", Framework.SGLANG, batch=batch, kv_len=16384)
+    ctas = batch * 8 * found.splits
+    assert ctas <= 2 * 142 or found.splits == 1
+    assert ctas > 142 or found.splits * 128 >= 16384 / 2
+
+
+@pytest.mark.parametrize(("on", "framework"), RUNS)
+@settings(max_examples=25, deadline=None)
+@given(shape=decodes())
+def test_each_key_is_read_once_per_query_tile(on: str, framework: Framework, shape: AttentionShape) -> None:
+    """The first kernel reads each visible key and value as often as there are query tiles, whatever the splits."""
+    chosen = decode_plan(shape, device(on), framework)
+    main = next(
+        iter(lower_decode(shape, operands_of(shape), device(on), SCALARS.decode_attention, 0, None, 0, framework))
+    )
+    query_tiles = -(-(shape.heads // shape.kv_heads) // chosen.tile.queries)
+    expected = np.zeros(shape.kv_stride_tokens, np.int64)
+    expected[shape.first_key // chosen.tile.keys * chosen.tile.keys : shape.kv_len] = query_tiles
+    reads = only(records_of(main), Op.READ)
+    reads = reads[(reads.address >= KEY) & (reads.address < VALUE + (1 << 36))]
+    for base in (KEY, VALUE):
+        assert (token_counts(reads, base, shape) == expected).all()
+
+
+def test_the_last_split_adds_up_the_others() -> None:
+    """XQA: every split writes its partial rows, the last one reads them all and writes the result; no second kernel."""
+    shape = shape_of(batch=2, kv_len=2048, heads=32, kv_heads=4, head_dim=128, page_tokens=64)
+    on = device("h100-sxm")
+    chosen = decode_plan(shape, on, Framework.TRTLLM)
+    (main,) = lower_decode(shape, operands_of(shape), on, SCALARS.decode_attention, 0, None, 0, Framework.TRTLLM)
+    assert chosen.splits > 1
+    records = records_of(main)
+    partial = chosen.splits * 2 * 32 * 129 * 4
+    result = 2 * 32 * result_width(shape)
+    for op in (Op.READ, Op.WRITE):
+        assert uniform(coverage(only(records, op), WORKSPACE, partial), 1)
+    writes = only(records, Op.WRITE)
+    assert uniform(coverage(writes, OUTPUT, result), 1)
+    assert total_bytes(writes) == partial + result
+
+
+def test_masked_attention_reads_the_cache_for_each_query_head() -> None:
+    """Two KV heads of 40 query heads each: 40 CTAs read each."""
+    shape = shape_of(batch=8, kv_len=256, heads=80, kv_heads=2, head_dim=64, page_tokens=64)
+    assert decode_plan(shape, device("h100-sxm"), Framework.TRTLLM).name == " masked"
+    (main,) = lower_decode(
+        shape, operands_of(shape), device("h100-sxm"), SCALARS.decode_attention, 0, None, 0, Framework.TRTLLM
+    )
+    reads = only(records_of(main), Op.READ)
+    keys = reads[(reads.address >= KEY) & (reads.address < VALUE)]
+    assert total_bytes(keys) == 40 * 8 * 256 * 2 * 64 * 2
