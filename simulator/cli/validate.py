@@ -16,7 +16,8 @@ from simulator.errors import ConfigError
 OUT_OF_TOLERANCE = 1
 MICROBENCHMARKS = "microbenchmarks"
 HIT_RATES = "hit-rates"
-OWN_REPORTS = (MICROBENCHMARKS, HIT_RATES)
+SERVING = "serving-decode"
+OWN_REPORTS = (MICROBENCHMARKS, HIT_RATES, SERVING)
 PLOTS = "plots"
 
 
@@ -48,6 +49,8 @@ def validate(
 
     microbenchmarks (the default): the curves of public microbenchmarks, from hardware parameters alone.
 
+    serving-decode: time per output token of serving engines, tensor parallelism included; about ten minutes.
+
     hit-rates: L2 hit rates and DRAM sectors of single kernels against hardware counters.
 
     gemm, decode-attention, prefill-attention: kernel times measured under serving frameworks, from the optional
@@ -61,8 +64,8 @@ def validate(
         if given:
             option = given[0].replace("_", "-")
             raise ConfigError(f"suite {own}: --{option} is for kernel suites; name one of them")
-        if only and own == HIT_RATES:
-            raise ConfigError("--only is for microbenchmarks; hit-rates takes --hardware")
+        if only and own != MICROBENCHMARKS:
+            raise ConfigError(f"--only is for microbenchmarks; {own} takes --hardware")
         return _own_report(own, only, devices, overrides, form, target, folder)
     if only:
         raise ConfigError("--only is for microbenchmarks; kernel suites take --hardware and --framework")
@@ -84,7 +87,7 @@ def _own_report(
     check_outputs(target)
     if folder is not None:
         _prepare(folder, suite)
-    compare = _microbenchmarks if suite == MICROBENCHMARKS else _hit_rates
+    compare = {MICROBENCHMARKS: _microbenchmarks, HIT_RATES: _hit_rates, SERVING: _serving}[suite]
     report = compare(only, devices, overrides)
     if folder is not None:
         chosen = [*(f"--only {name}" for name in only), *(f"--hardware {name}" for name in devices)]
@@ -115,6 +118,17 @@ def _hit_rates(only: tuple[str, ...], devices: tuple[str, ...], overrides: tuple
     counters = hit_rates.select(devices)
     with row_progress(HIT_RATES, len(counters)) as advance:
         return hit_rates.hit_rates(counters, overrides, advance)
+
+
+def _serving(only: tuple[str, ...], devices: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, Any]:
+    from simulator.cli.progress import row_progress
+    from simulator.validation import serving
+
+    rows = serving.select(devices)
+    with row_progress(SERVING, len(serving.steps_of(rows))) as advance:
+        report = serving.serving_decode(rows, overrides, advance)
+    click.echo(serving.notes(report), err=True)
+    return report
 
 
 def _prepare(folder: Path, suite: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from simulator.config import Bytes, Spec
 from simulator.hardware.dram import Hbm
 from simulator.hardware.ranges import Count, NonNegativeTime, PositiveBytes, PositiveHertz, PositiveTime, Ways
-from simulator.hardware.tiers import Host, Link, Ssd
+from simulator.hardware.tiers import Host, Link, Peers, Ssd
 
 
 class Dtype(StrEnum):
@@ -137,6 +137,7 @@ class Hardware(Spec):
     l2: L2
     hbm: Hbm
     launch: Launch
+    peers: Peers | None = None  # none where the machine has no such links
     link: Link | None = None  # none where host and device share one memory
     host: Host | None = None
     ssd: Ssd | None = None

@@ -15,6 +15,12 @@ ChunkBytes = Annotated[Bytes, Field(ge=512, le=64 << 20)]
 Rate = Annotated[BytesPerSecond, Field(ge=10**6, le=10**14)]
 
 
+class Peers(Spec):
+    """The links to other GPUs of the machine, through which each reaches each."""
+
+    bandwidth_bytes_per_s: Rate  # one way, of all links of a GPU together
+
+
 class Link(Spec):
     """The link between device and host, and the copy engines of the device that use it; both directions are alike.
 

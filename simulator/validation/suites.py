@@ -22,6 +22,7 @@ Json = dict[str, Any]
 
 SUITES = {
     "microbenchmarks": "public microbenchmarks, hardware parameters only",
+    "serving-decode": "time per output token of serving engines on H100, tensor parallelism included",
     "hit-rates": "L2 hit rates and DRAM sectors of single kernels, hardware counters",
     **{suite.name: f"{suite.title}, measured under serving frameworks" for suite in KERNEL_SUITES.values()},
 }

@@ -1,4 +1,4 @@
-"""Does each framework decode with the kernel it has, cut as that kernel cuts its work, reading and writing as it does?"""
+"""Does each framework decode with its own kernel, cut as that kernel cuts its work, reading and writing as it does?"""
 
 from __future__ import annotations
 

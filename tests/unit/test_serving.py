@@ -1,0 +1,101 @@
+"""Is a model dealt to GPUs whole, does an all-reduce take what is known of it, and do serving rows come out?"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+
+import pytest
+
+from simulator import config, hardware, models
+from simulator.errors import ConfigError
+from simulator.hardware import Dtype
+from simulator.models.sharding import shard
+from simulator.theory.all_reduce import HOP_PS, one_shot_ps, ring_ps, serving_ps
+from simulator.validation import serving
+from simulator.workload import Phase, Workload
+
+LLAMA = models.load("llama-3.1-8b")
+
+
+@pytest.mark.parametrize("degree", [1, 2, 4, 8])
+def test_shares_add_up_to_the_model(degree: int) -> None:
+    """Linear layers and tables are dealt out, norms are held by every GPU; 8 KV heads go to 8 GPUs."""
+    share = shard(LLAMA, degree)
+    assert share.linear_parameters * degree == LLAMA.linear_parameters
+    assert share.embedding_parameters * degree == LLAMA.embedding_parameters
+    assert share.kv_bytes_per_token(Dtype.BF16) * degree == LLAMA.kv_bytes_per_token(Dtype.BF16)
+    assert share.norm_parameters == LLAMA.norm_parameters
+
+
+def test_kv_heads_fewer_than_gpus_are_held_more_than_once() -> None:
+    """Qwen2.5-7B has 28 heads and 4 KV heads: 4 GPUs hold one KV head each, and 8 do not divide 28."""
+    model = models.load("qwen2.5-7b")
+    assert (shard(model, 4).heads, shard(model, 4).kv_heads) == (7, 1)
+    assert shard(LLAMA, 16).kv_heads == 1
+    with pytest.raises(ConfigError, match=r"heads \(28\) cannot be dealt to 8 GPUs"):
+        shard(model, 8)
+
+
+def test_all_reduce_by_hand() -> None:
+    """Two GPUs, 1 GB at 450 GB/s of which 0.824 reach the data: each byte crosses once, 2.697 ms, and 11.8 us."""
+    assert ring_ps(10**9, 2, 450e9) == pytest.approx(2.697e9 + 11.8e6, rel=1e-3)
+    assert ring_ps(1, 1, 450e9) == one_shot_ps(1, 1, 450e9, 0) == 0
+    assert one_shot_ps(0, 8, 450e9, 1e6) == 1e6 + 4 * HOP_PS
+
+
+@pytest.mark.parametrize("gpus", [2, 4, 8])
+def test_all_reduces_take_longer_for_more_bytes_and_never_beat_the_link(gpus: int) -> None:
+    sizes = [2**n for n in range(8, 30)]
+    times = [serving_ps(size, gpus, 450e9, 1e6) for size in sizes]
+    assert times == sorted(times)
+    for size, time in zip(sizes, times, strict=True):
+        assert time > 2 * (gpus - 1) / gpus * size / 450e9 * 1e12
+
+
+def test_nccl_all_reduces_on_h100_are_as_measured() -> None:
+    """Nothing is fitted: NCCL's own constants and the link's rate; mean error under 12 %, no row off by a third."""
+    with (config.data_dir("validation/rows") / "all_reduce.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["hardware"] == "h100-sxm"]
+    peers = hardware.load("h100-sxm").spec.peers
+    assert peers is not None
+    errors = [
+        abs(ring_ps(int(r["bytes"]), int(r["gpus"]), peers.bandwidth_bytes_per_s) / 1e6 / float(r["measured_us"]) - 1)
+        for r in rows
+    ]
+    assert len(errors) == 33
+    assert sum(errors) / len(errors) < 0.12
+    assert max(errors) < 0.34
+
+
+def test_every_row_of_the_file_has_one_fate() -> None:
+    rows, left_out = serving.table()
+    with (config.data_dir("validation/rows") / serving.FILE).open(encoding="utf-8") as file:
+        assert sum(1 for _ in file) - 1 == len(rows) + sum(left_out.values())
+    assert Counter(row.set for row in rows)[serving.TEST] > 200
+
+
+def test_a_served_token_of_an_8b_model_is_as_measured() -> None:
+    """TensorRT-LLM, one H100, prompts of 1024 and 512 tokens asked for: the host from concurrency 8, judged at 16."""
+    rows = [
+        row
+        for row in serving.select(["h100-sxm"])
+        if (row.model, row.degree, row.prompt, row.tokens) == ("llama-3.1-8b", 1, 1024, 512) and row.concurrency <= 16
+    ]
+    assert [row.concurrency for row in rows] == [8, 16]
+    report = serving.serving_decode(rows)
+    judged = {check["quantity"]: check for check in report["checks"]}
+    assert judged["median error, 1 test rows"]["error"] < 0.12
+    assert 0 < report["host_s"]["trtllm"] < 2e-3
+    assert report["passed"]
+
+
+def test_a_device_without_links_to_others_is_refused() -> None:
+    workload = Workload(phase=Phase.DECODE, context=64)
+    with pytest.raises(ConfigError, match="peers: missing; this device has no links to other GPUs"):
+        serving.pass_ps(serving.Device("l40s", "llama-3.2-1b", Dtype.BF16, 2), workload)
+
+
+def test_unknown_hardware_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no hardware 'l40s'; it has h100-sxm"):
+        serving.select(["l40s"])
