@@ -25,8 +25,8 @@ FRAMEWORKS = ("vllm", "sglang", "trtllm")
 FAMILIES = tuple(KINDS)
 LARGEST_S = 3e-4  # longer rows take long to simulate and say little of fixed costs
 GRID = {
-    "prologue_ps": [ns * 1000 for ns in (0, 300, 600, 900, 1200, 1600, 2000, 2500, 3000, 4000)],
-    "replay_ps": [ns * 1000 for ns in (0, 1000, 2000, 3000, 4000, 6000)],
+    "prologue_ps": [ns * 1000 for ns in (0, 300, 600, 900, 1200, 1600, 2000, 2500, 3000, 4000, 5000, 6000)],
+    "replay_ps": [ns * 1000 for ns in (0, 1000, 2000, 3000, 4000, 6000, 8000, 10000)],
     "matrix_efficiency": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
 }
 START = Implementation.model_construct(prologue_ps=900_000, replay_ps=2_000_000, matrix_efficiency=0.8)

@@ -99,8 +99,12 @@ def _decode_kernel(
 
     def make(cta: IntArray) -> Records:
         rest, split = np.divmod(cta, splits)
-        rest, query_tile = np.divmod(rest, query_tiles)
-        sequence, head = np.divmod(rest, shape.kv_heads)
+        if plan.heads_outside:
+            rest, sequence = np.divmod(rest, shape.batch)
+            head, query_tile = np.divmod(rest, query_tiles)
+        else:
+            rest, query_tile = np.divmod(rest, query_tiles)
+            sequence, head = np.divmod(rest, shape.kv_heads)
         first = begin + split * per_split * tile.keys
         last = np.minimum(first + per_split * tile.keys, shape.kv_len)
         rows = np.minimum(group - query_tile * tile.queries, tile.queries)

@@ -56,6 +56,7 @@ class Plan:
     name: str
     tile: Tile
     splits: int
+    heads_outside: bool = False  # all sequences of a head come before the next head; otherwise all heads of a sequence
 
 
 def decode_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) -> Plan:
@@ -102,7 +103,7 @@ def _triton(shape: AttentionShape, hardware: Hardware) -> Plan:
     cores = hardware.sm.count * max(log2(max(1, keys) / 64), 1.0)
     grid = shape.batch * -(-shape.heads // rows)
     splits = min(-(-int(cores) // grid), TRITON_SPLITS)
-    return Plan(" triton", tile, _launched(splits, key_tiles_of(shape, tile)))
+    return Plan(" triton", tile, _launched(splits, key_tiles_of(shape, tile)), heads_outside=True)
 
 
 def _flash_attention(shape: AttentionShape, hardware: Hardware) -> Plan:
@@ -114,13 +115,14 @@ def _flash_attention(shape: AttentionShape, hardware: Hardware) -> Plan:
         splits = fa2_splits(shape.batch * shape.kv_heads * query_tiles, 2 * hardware.sm.count, key_tiles)
     else:
         splits = 1  # FlashAttention-2 splits packed GQA only
-    return Plan("", tile, _launched(splits, key_tiles))
+    splits = _launched(splits, key_tiles)
+    return Plan("", tile, splits, heads_outside=splits == 1 and not bulk_copies(hardware))
 
 
 def _flashinfer(shape: AttentionShape, hardware: Hardware) -> Plan:
     tile = fitting(Tile(16 * -(-min(64, group_of(shape)) // 16), 64, 128, 2, 128), shape, hardware)
     slots = _resident(shape, tile, hardware) * hardware.sm.count
-    return Plan(" flashinfer", tile, _one_wave(shape, tile, slots, FLASHINFER_CHUNK))
+    return Plan(" flashinfer", tile, _one_wave(shape, tile, slots, FLASHINFER_CHUNK), heads_outside=True)
 
 
 def _generated(shape: AttentionShape, hardware: Hardware) -> Plan:

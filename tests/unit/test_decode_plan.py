@@ -137,6 +137,18 @@ def test_the_last_split_adds_up_the_others() -> None:
     assert total_bytes(writes) == partial + result
 
 
+def test_sequences_of_a_head_stand_together_where_the_grid_has_them_so() -> None:
+    """FlashInfer's grid counts requests fastest: CTAs 0 to 15 are the 16 sequences of KV head 0; Triton's likewise."""
+    shape = shape_of(batch=16, kv_len=64, heads=32, kv_heads=8, head_dim=128, page_tokens=64)
+    on = device("rtx-pro-6000")
+    (main,) = lower_decode(shape, operands_of(shape), on, SCALARS.decode_attention, 0, None, 0, Framework.SGLANG)
+    reads = only(records_of(main), Op.READ)
+    keys = reads[(reads.address >= KEY) & (reads.address < VALUE)]
+    sequence, head = np.divmod((keys.address - KEY) // (64 * 128 * 2), 8)
+    assert sequence[:16].tolist() == list(range(16))
+    assert head[:16].tolist() == [0] * 16
+
+
 def test_masked_attention_reads_the_cache_for_each_query_head() -> None:
     """Two KV heads of 40 query heads each: 40 CTAs read each."""
     shape = shape_of(batch=8, kv_len=256, heads=80, kv_heads=2, head_dim=64, page_tokens=64)
