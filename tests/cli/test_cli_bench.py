@@ -135,3 +135,30 @@ def test_validation_says_what_is_out_of_tolerance(tierscope: Command, tmp_path: 
     assert ET.fromstring(plot.read_text()).tag.endswith("svg")
     shown = {point["x"] for point in report["curves"][0]["points"]}
     assert shown == {x for x, _ in measured.curves("latency", "v100-pcie-16gb")["128 B nodes"].points}
+
+
+def test_hit_rates_of_one_device(tierscope: Command) -> None:
+    finished = tierscope("validate", "hit-rates", "--hardware", "v100-sxm-32gb", "--format", "csv")
+    assert finished.code == 0
+    table = rows(finished.out)
+    assert [row["passed"] for row in table] == ["true"] * 4
+    assert {row["quantity"] for row in table} == {"DRAM read sectors", "L2 read hits"}
+    assert "2 pt" in tierscope("validate", "hit-rates", "--hardware", "v100-sxm-32gb").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("hit-rates", "--hardware", "h100-sxm"), "no hardware 'h100-sxm'"),
+        (("serving-decode", "--hardware", "l40s"), "no hardware 'l40s'; it has h100-sxm"),
+        (("hit-rates", "--only", "latency"), "--only is for microbenchmarks; hit-rates takes --hardware"),
+        (("serving-decode", "gemm"), "suite serving-decode: has a report of its own; name it alone"),
+        (("serving-decode", "--sample", "3"), "suite serving-decode: --sample is for kernel suites"),
+    ],
+)
+def test_mistakes_with_suites_of_their_own_are_one_line(
+    tierscope: Command, arguments: tuple[str, ...], words: str
+) -> None:
+    finished = tierscope("validate", *arguments)
+    assert (finished.code, finished.err.count("\n")) == (2, 1)
+    assert words in finished.err
