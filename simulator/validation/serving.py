@@ -17,13 +17,11 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-
-import numpy as np
 
 from simulator import config, hardware, models
 from simulator.errors import ConfigError
@@ -206,7 +204,7 @@ def serving_decode(
     device_s = [_device_s(row, times) for row in rows]
     host_s = _host_s(rows, device_s)
     points = [_point(row, ours, host_s) for row, ours in zip(rows, device_s, strict=True)]
-    checks = [_check(group, points) for group in dict.fromkeys(_group(point) for point in points)]
+    checks = _checks(points)
     return {
         "schema": "tierscope.validation/1",
         "suite": "serving-decode",
@@ -265,23 +263,33 @@ def _point(row: Serving, device_s: float, host_s: dict[str, float]) -> Json:
     }
 
 
-def _group(point: Json) -> tuple[Any, ...]:
-    keys = ("hardware", "model", "framework", "weights", "tensor_parallel", "set")
-    return tuple(point[key] for key in keys)
+def _checks(points: Sequence[Json]) -> list[Json]:
+    """Return the median errors: of the test rows of each model and degree, which have a limit, and by framework and
+    set, which are only reported."""
+    judged = [point for point in points if point["set"] == TEST]
+    groups = [
+        (judged, ("hardware", "model", "tensor_parallel"), MEDIAN_ERROR),
+        (points, ("hardware", "model", "tensor_parallel", "framework", "weights", "set"), None),
+    ]
+    checks = []
+    for rows, keys, tolerance in groups:
+        members: dict[tuple[Any, ...], list[Json]] = defaultdict(list)
+        for point in rows:
+            members[tuple(point[key] for key in keys)].append(point)
+        checks += [_check(members[group], group[3:], tolerance) for group in sorted(members)]
+    return checks
 
 
-def _check(group: tuple[Any, ...], points: Sequence[Json]) -> Json:
-    """Return the median error of the rows of one model, framework and degree; calibration rows are only reported."""
-    device, model, framework, weights, degree, part = group
-    members = [point for point in points if _group(point) == group]
-    error = float(np.median([abs(point["ratio"] - 1) for point in members]))
-    tolerance = MEDIAN_ERROR if part == TEST else None
+def _check(members: Sequence[Json], parts: tuple[str, ...], tolerance: float | None) -> Json:
+    first = members[0]
+    degree = first["tensor_parallel"]
+    error = statistics.median(abs(point["ratio"] - 1) for point in members)
     return {
-        "gpu": device,
-        "hardware": device,
-        "benchmark": f"{model} {weights}",
-        "variant": f"{framework}, {degree} GPU{'s' if degree > 1 else ''}",
-        "quantity": f"median error, {len(members)} {part} rows",
+        "gpu": first["hardware"],
+        "hardware": first["hardware"],
+        "benchmark": first["model"],
+        "variant": ", ".join([f"{degree} GPU{'s' if degree > 1 else ''}", *parts]),
+        "quantity": f"median error, {len(members)} rows",
         "measured": None,
         "predicted": None,
         "unit": "",
