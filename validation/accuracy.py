@@ -1,8 +1,8 @@
 """How far predictions are from measurements: python validation/accuracy.py [--update]
 
-Prints, as Markdown, the error over the calibration sample and the focus rows beside the roofline's, and the predicted
-decode steps of Llama-3.1-8B beside measured serving runs.  With --update the tables of validation/README.md are
-replaced.  All rows are calibration rows: this is the error where scalars were fitted, not a test result.
+Prints, as Markdown, the error over the calibration sample and the focus rows beside the roofline's.  With --update the
+table of validation/README.md is replaced.  All rows are calibration rows: this is the error where scalars were fitted,
+not a test result.
 """
 
 from __future__ import annotations
@@ -17,19 +17,12 @@ from statistics import mean, median
 from simulator import hardware
 from simulator.hardware import Dtype, Hardware
 from simulator.run.cases import KINDS, DecodeAttentionCase, GemmCase, PrefillAttentionCase
-from simulator.run.execute import execute, prepare
 from simulator.run.predict import predict
-from simulator.run.request import RunRequest
 from simulator.theory.roofline import roofline_time_s
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
 NOT_IN_CASE = ("kernel", "hardware", "version", "measured_s")
-SERVING = ((8, 7.4e-3), (32, 9.9e-3), (64, 13.1e-3))
-"""Concurrent requests and measured time per output token (s), Llama-3.1-8B bf16 on one H100 SXM, 1024 tokens in and
-512 out (aiconfigurator-core 0.12.0, silicon_sample.csv)."""
-
-MEAN_CONTEXT = 1024 + 512 // 2
 
 
 def least_bytes(case: GemmCase | DecodeAttentionCase | PrefillAttentionCase) -> int:
@@ -79,28 +72,14 @@ def kernel_table() -> Iterator[str]:
         )
 
 
-def serving_table() -> Iterator[str]:
-    """Yield the table of decode steps beside serving runs."""
-    yield "| concurrent requests | predicted step | measured time per token | predicted / measured |"
-    yield "|---|---|---|---|"
-    for batch, measured in SERVING:
-        workload = {"phase": "decode", "batch": batch, "context": MEAN_CONTEXT, "page_tokens": 16}
-        request = {"model": "llama-3.1-8b", "hardware": "h100-sxm", "workload": workload, "exact": True}
-        time_s = execute(prepare(RunRequest.of(request, "accuracy.py")))["summary"]["time_s"]
-        yield f"| {batch} | {time_s * 1e3:.2f} ms | {measured * 1e3:.1f} ms | {time_s / measured:.2f} |"
-
-
 def main() -> None:
-    """Print the tables; with --update, put them into README.md."""
-    tables = {"kernels": "\n".join(kernel_table()), "serving": "\n".join(serving_table())}
-    for name, table in tables.items():
-        print(f"<!-- {name} -->\n{table}\n")
+    """Print the table; with --update, put it into README.md."""
+    table = "\n".join(kernel_table())
+    print(table)
     if "--update" in sys.argv[1:]:
-        text = README.read_text(encoding="utf-8")
-        for name, table in tables.items():
-            head, _, rest = text.partition(f"<!-- begin {name} -->")
-            _, _, tail = rest.partition(f"<!-- end {name} -->")
-            text = f"{head}<!-- begin {name} -->\n{table}\n<!-- end {name} -->{tail}"
+        head, _, rest = README.read_text(encoding="utf-8").partition("<!-- begin kernels -->")
+        _, _, tail = rest.partition("<!-- end kernels -->")
+        text = f"{head}<!-- begin kernels -->\n{table}\n<!-- end kernels -->{tail}"
         README.write_text(text, encoding="utf-8")
 
 
