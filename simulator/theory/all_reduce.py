@@ -1,7 +1,8 @@
 """All-reduce among the GPUs of a machine, each joined to each by a switch: NCCL's rings, and one-shot kernels.
 
 Latencies and efficiencies are those by which NCCL itself chooses (src/graph/tuning.cc: base latencies 6.6, 14.0 and
-8.4 us, 0.6, 1.9 and 3.4 us a step over NVLink; src/graph/topo.h: 20.6 of 25 GB/s of an NVLink 4 reach the data).
+8.4 us, 0.6, 1.9 and 3.4 us a step over NVLink; src/graph/topo.h: 20.6 of 25 GB/s of an NVLink 4 reach the data).  NCCL
+counts 2 (n - 1) steps for its ring; here it is one fewer, for which there is no source: 0.6 us of a small message.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from simulator import config, hardware
 from simulator.errors import ConfigError
 from simulator.run.cases import KINDS, DecodeAttentionCase, GemmCase, PrefillAttentionCase
 from simulator.run.predict import Prediction, predict
+from simulator.validation.checks import check
 
 Json = dict[str, Any]
 AnyCase = GemmCase | DecodeAttentionCase | PrefillAttentionCase
@@ -109,7 +110,7 @@ def hit_rates(
         "schema": "tierscope.validation/1",
         "suite": "hit-rates",
         "overrides": list(overrides),
-        "passed": all(check["passed"] for check in checks),
+        "passed": all(each["passed"] for each in checks),
         "checks": checks,
         "curves": [],
     }
@@ -126,13 +127,7 @@ def _check(counter: Counter, prediction: Prediction) -> Json:
         "hardware": counter.device,
         "benchmark": counter.case.kernel.replace("_", " "),
         "variant": counter.label,
-        "quantity": counter.quantity,
-        "measured": counter.measured,
-        "predicted": ours,
-        "unit": "%" if rate else "sectors",
-        "error": error,
-        "tolerance": counter.tolerance,
-        "passed": error is not None and abs(error) <= counter.tolerance,
+        **check(counter.quantity, counter.measured, ours, "%" if rate else "sectors", error, counter.tolerance),
         "source": counter.source,
     }
 

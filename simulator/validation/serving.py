@@ -32,6 +32,7 @@ from simulator.run.generate import generate
 from simulator.run.simulate import simulate
 from simulator.theory.all_reduce import serving_ps
 from simulator.units import PS_PER_S
+from simulator.validation.checks import check
 from simulator.workload import Phase, Workload
 from simulator.workload.protocol import Protocol
 
@@ -209,7 +210,7 @@ def serving_decode(
         "schema": "tierscope.validation/1",
         "suite": "serving-decode",
         "overrides": list(overrides),
-        "passed": all(check["passed"] is not False for check in checks),
+        "passed": all(each["passed"] is not False for each in checks),
         "host_s": host_s,
         "left_out": table()[1],
         "checks": checks,
@@ -289,11 +290,5 @@ def _check(members: Sequence[Json], parts: tuple[str, ...], tolerance: float | N
         "hardware": first["hardware"],
         "benchmark": first["model"],
         "variant": ", ".join([f"{degree} GPU{'s' if degree > 1 else ''}", *parts]),
-        "quantity": f"median error, {len(members)} rows",
-        "measured": None,
-        "predicted": None,
-        "unit": "",
-        "error": error,
-        "tolerance": tolerance,
-        "passed": None if tolerance is None else error <= tolerance,
+        **check(f"median error, {len(members)} rows", None, None, "", error, tolerance),
     }

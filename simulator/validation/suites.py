@@ -13,6 +13,7 @@ from simulator import hardware
 from simulator.errors import ConfigError
 from simulator.run.bench import BENCHMARKS, Point
 from simulator.validation import measured
+from simulator.validation.checks import check
 from simulator.validation.kernels.suite import SUITES as KERNEL_SUITES
 from simulator.validation.measured import MeasuredCurve
 from simulator.validation.metrics import Points, knee, mean_error, plateau
@@ -63,8 +64,8 @@ def microbenchmarks(
         curve = curve_of(target)
         predicted = _predict(target, curve, overrides, advance)
         curves.append(_curve(target, curve, predicted))
-        checks += [{**_named(target, curve), **check} for check in compare(target, curve.points, predicted)]
-    passed = all(check["passed"] is not False for check in checks)
+        checks += [{**_named(target, curve), **each} for each in compare(target, curve.points, predicted)]
+    passed = all(each["passed"] is not False for each in checks)
     return {
         "schema": "tierscope.validation/1",
         "suite": "microbenchmarks",
@@ -90,7 +91,7 @@ def _predict(
 def compare(target: Target, theirs: Points, ours: Points) -> Iterator[Json]:
     """Yield the checks of one curve: its mean error, its levels, its knees."""
     error = mean_error(ours, theirs)
-    yield _check("mean error", None, None, "", error, target.curve)
+    yield check("mean error", None, None, "", error, target.curve)
     unit = BENCHMARKS[target.benchmark].unit
     for level in target.levels:
         levels = (plateau(points, level.low, level.high) for points in (theirs, ours))
@@ -114,28 +115,7 @@ def _compared(quantity: str, values: tuple[float | None, ...], unit: str, tolera
     """Return the check of a quantity from its measured and its predicted value."""
     theirs, ours = values
     error = ours / theirs - 1 if ours is not None and theirs is not None else None
-    return _check(quantity, theirs, ours, unit, error, tolerance)
-
-
-def _check(
-    quantity: str,
-    theirs: float | None,
-    ours: float | None,
-    unit: str,
-    error: float | None,
-    tolerance: float | None,
-) -> Json:
-    """Return one check; one that has a tolerance and no error (no knee where one was measured) has failed."""
-    passed = None if tolerance is None else error is not None and abs(error) <= tolerance
-    return {
-        "quantity": quantity,
-        "measured": theirs,
-        "predicted": ours,
-        "unit": unit,
-        "error": error,
-        "tolerance": tolerance,
-        "passed": passed,
-    }
+    return check(quantity, theirs, ours, unit, error, tolerance)
 
 
 def _named(target: Target, curve: MeasuredCurve) -> Json:

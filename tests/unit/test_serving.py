@@ -53,16 +53,28 @@ def test_all_reduces_take_longer_for_more_bytes_and_never_beat_the_link(gpus: in
         assert time > 2 * (gpus - 1) / gpus * size / 450e9 * 1e12
 
 
-def test_nccl_all_reduces_on_h100_are_as_measured() -> None:
-    """Nothing is fitted: NCCL's own constants and the link's rate; mean error under 12 %, no row off by a third."""
+def all_reduce_errors(device: str) -> list[float]:
+    """Return how far NCCL's all-reduces measured on a device are predicted off, relative to them."""
     with (config.data_dir("validation/rows") / "all_reduce.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["hardware"] == "h100-sxm"]
-    peers = hardware.load("h100-sxm").spec.peers
+        rows = [row for row in csv.DictReader(file) if row["hardware"] == device]
+    peers = hardware.load(device).spec.peers
     assert peers is not None
-    errors = [
+    return [
         abs(ring_ps(int(r["bytes"]), int(r["gpus"]), peers.bandwidth_bytes_per_s) / 1e6 / float(r["measured_us"]) - 1)
         for r in rows
     ]
+
+
+def test_nccl_all_reduces_on_a100_are_too_fast() -> None:
+    """A known gap (validation/DEVIATIONS.md, 25): mean error 31 %; when it closes, hold A100 to H100's limit."""
+    errors = all_reduce_errors("a100-sxm-80gb")
+    assert len(errors) == 33
+    assert sum(errors) / len(errors) > 0.25
+
+
+def test_nccl_all_reduces_on_h100_are_as_measured() -> None:
+    """Nothing is fitted: NCCL's own constants and the link's rate; mean error under 12 %, no row off by a third."""
+    errors = all_reduce_errors("h100-sxm")
     assert len(errors) == 33
     assert sum(errors) / len(errors) < 0.12
     assert max(errors) < 0.34
