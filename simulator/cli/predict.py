@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -16,7 +17,10 @@ BAD_ROWS = 2
 @click.argument("cases", metavar="CASES.csv", type=click.Path(path_type=Path))
 @hardware_options
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output.")
-def predict(cases: Path, hardware: str | None, overrides: tuple[str, ...], output: Path | None) -> int:
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes [default: as many as processors].")
+def predict(
+    cases: Path, hardware: str | None, overrides: tuple[str, ...], output: Path | None, jobs: int | None
+) -> int:
     """Predict one kernel per CSV row: gemm, decode_attention or prefill_attention.
 
     Writes the same rows with time_s, l2_hit_rate, dram_read_bytes, dram_write_bytes, limiter and error.  A row that
@@ -30,14 +34,14 @@ def predict(cases: Path, hardware: str | None, overrides: tuple[str, ...], outpu
     from simulator.report.files import write_text
     from simulator.report.predictions import to_csv
     from simulator.run.cases import read_cases
-    from simulator.run.predict import predict_rows
+    from simulator.run.pool import predict_rows
 
-    device = devices.load(hardware, overrides)
+    devices.load(hardware, overrides)
     check_outputs(output)
     columns, read = read_cases(cases)
     rows = list(read)
     with row_progress("predicting", len(rows)) as advance:
-        predicted = list(predict_rows(rows, device.spec, advance))
+        predicted = list(predict_rows(rows, hardware, overrides, jobs or os.cpu_count() or 1, advance))
     rendered = to_csv(columns, predicted)
     if output is not None:
         write_text(output, rendered)

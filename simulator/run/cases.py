@@ -126,6 +126,8 @@ class PrefillAttentionCase(_AttentionCase):
         )
 
 
+KernelCase = GemmCase | DecodeAttentionCase | PrefillAttentionCase
+
 KINDS: dict[str, type[GemmCase] | type[DecodeAttentionCase] | type[PrefillAttentionCase]] = {
     kind.kernel: kind for kind in (GemmCase, DecodeAttentionCase, PrefillAttentionCase)
 }
@@ -137,7 +139,7 @@ class Row:
 
     line: int
     values: dict[str, str]
-    case: GemmCase | DecodeAttentionCase | PrefillAttentionCase | None
+    case: KernelCase | None
     error: str = ""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from simulator.core import counter
-from simulator.errors import CapacityError, TierscopeError
+from simulator.errors import CapacityError
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm
 from simulator.lowering.elementwise import KvWrite, lower_kv_write
@@ -15,7 +15,7 @@ from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate
 from simulator.lowering.lower import WORKSPACE
 from simulator.lowering.quantise import WIDE_BYTES, Cast, lower_quantise
 from simulator.memory import Device
-from simulator.run.cases import DecodeAttentionCase, GemmCase, PrefillAttentionCase, Row
+from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.run.limits import limiter
 from simulator.system import KernelRun, run_stream
 from simulator.trace.record import TracedKernel
@@ -56,7 +56,7 @@ class _Calls:
 
 
 def predict(
-    case: GemmCase | DecodeAttentionCase | PrefillAttentionCase,
+    case: KernelCase,
     hardware: Hardware,
     scalars: Implementation | None = None,
     reshape: Callable[[TracedKernel], TracedKernel] | None = None,
@@ -84,9 +84,7 @@ def predict(
     return _prediction(runs, count, gap_ps, hardware)
 
 
-def _replay(
-    case: GemmCase | DecodeAttentionCase | PrefillAttentionCase, calls: _Calls, hardware: Hardware
-) -> tuple[list[KernelRun], int]:
+def _replay(case: KernelCase, calls: _Calls, hardware: Hardware) -> tuple[list[KernelRun], int]:
     """Return the kernels of the timed calls and how many calls they are.
 
     Cold: L2 is empty before each replay.  Warm: an untimed replay comes first.  Where operands are many times the
@@ -127,24 +125,6 @@ def _agree(before: list[KernelRun], after: list[KernelRun]) -> bool:
     times = [runs[-1].end_ps - runs[0].ready_ps for runs in (before, after)]
     misses = [sum(int(run.counters[counter.READ_SECTOR_MISSES]) for run in runs) for runs in (before, after)]
     return all(abs(ours - theirs) <= SAME_CALL * ours for theirs, ours in (times, misses))
-
-
-Predicted = tuple[Row, Prediction | None, str]
-
-
-def predict_rows(
-    rows: Iterable[Row], hardware: Hardware, advance: Callable[[], None] = lambda: None
-) -> Iterator[Predicted]:
-    """Yield each row with its prediction, or with the reason why there is none; `advance` is called after each."""
-    for row in rows:
-        prediction, error = None, row.error
-        if row.case is not None:
-            try:
-                prediction = predict(row.case, hardware)
-            except TierscopeError as problem:
-                error = str(problem)
-        advance()
-        yield row, prediction, error
 
 
 def _prediction(runs: list[KernelRun], calls: int, gap_ps: int, hardware: Hardware) -> Prediction:
@@ -262,7 +242,7 @@ def _attention_call(
     return kernels
 
 
-def _touched_bytes(case: GemmCase | DecodeAttentionCase | PrefillAttentionCase) -> int:
+def _touched_bytes(case: KernelCase) -> int:
     """Return the bytes of all operands of one replay."""
     shape = case.shape()
     if isinstance(case, GemmCase):

@@ -163,3 +163,12 @@ def test_hardware_can_be_changed(predict: Predict) -> None:
     slow = predict.run(row(**GEMM | {"cache": "cold"}), options=("--set", "hbm.data_rate=1 Gbit/s"))
     fast = predict.rows(GEMM | {"cache": "cold"})[0]
     assert float(next(csv.DictReader(io.StringIO(slow.out)))["time_s"]) > 2 * float(fast["time_s"])
+
+
+def test_two_processes_print_what_one_does(predict: Predict) -> None:
+    rows = [row(**(GEMM | {"m": 1 + number % 33, "n": 256, "k": 512})) for number in range(40)]
+    bad = row(**(GEMM | {"m": 0}))
+    alone, together = (predict.run(*rows, bad, options=("--jobs", jobs)) for jobs in "12")
+    assert alone.code == together.code == 2
+    assert alone.out == together.out
+    assert len(alone.out.splitlines()) == 42

@@ -13,12 +13,12 @@ from simulator.errors import ConfigError
 from simulator.lowering.implementation import implementations
 from simulator.run.cases import DecodeAttentionCase, GemmCase
 from simulator.run.counterfactual import MECHANISMS, predict_without
+from simulator.run.pool import Job, outcomes
 from simulator.run.predict import predict
 from simulator.units import PS_PER_S
 from simulator.validation.kernels import checkpoint as checkpoints
 from simulator.validation.kernels import transcribed
 from simulator.validation.kernels.checkpoint import Checkpoint
-from simulator.validation.kernels.pool import Job, outcomes
 from simulator.validation.kernels.rows import Selection
 from simulator.validation.kernels.suite import DEVICES, SUITES
 

@@ -11,13 +11,13 @@ from typing import Any
 import simulator
 from simulator import hardware
 from simulator.run.counterfactual import MECHANISMS
+from simulator.run.pool import Job, outcomes
 from simulator.run.provenance import commit
 from simulator.validation.kernels import cells, transcribed
 from simulator.validation.kernels.baselines import least_bytes, roofline_s
 from simulator.validation.kernels.cells import Judged
 from simulator.validation.kernels.checkpoint import Checkpoint, model_digest
 from simulator.validation.kernels.database import Database
-from simulator.validation.kernels.pool import Job, outcomes
 from simulator.validation.kernels.rows import Ledger, MeasuredRow, Selection, select
 from simulator.validation.kernels.suite import SUITES, KernelSuite
 

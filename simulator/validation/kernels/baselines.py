@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.hardware import Dtype, Hardware
-from simulator.run.cases import GemmCase
+from simulator.run.cases import GemmCase, KernelCase
 from simulator.theory.roofline import roofline_time_s
-from simulator.validation.kernels.suite import Case
 
 Floats = NDArray[np.float64]
 
 SEARCH_STEPS = 100
 
 
-def least_bytes(case: Case) -> int:
+def least_bytes(case: KernelCase) -> int:
     """Return the bytes a call has to move at least: every operand once."""
     if isinstance(case, GemmCase):
         shape = case.shape()
@@ -31,7 +30,7 @@ def least_bytes(case: Case) -> int:
     return 2 * queries * attention.activation_dtype.bytes + 2 * keys * attention.kv_token_bytes
 
 
-def roofline_s(case: Case, device: Hardware) -> float:
+def roofline_s(case: KernelCase, device: Hardware) -> float:
     """Return the roofline's time (s) of one call: all operands from device memory once, FLOPs at the peak rate."""
     rate = device.tensor_flops_per_s(case.dtype if isinstance(case, GemmCase) else Dtype.BF16)
     return roofline_time_s(case.shape().flops, least_bytes(case), rate, device.hbm.peak_bytes_per_s)

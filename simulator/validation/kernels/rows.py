@@ -16,11 +16,12 @@ from simulator import hardware
 from simulator.errors import ConfigError
 from simulator.hardware import Hardware
 from simulator.lowering.implementation import Framework
+from simulator.run.cases import KernelCase
 from simulator.validation.kernels import database
 from simulator.validation.kernels.database import Columns, Database, Table
 from simulator.validation.kernels.left_out import rules
 from simulator.validation.kernels.sampling import stratified
-from simulator.validation.kernels.suite import CALIBRATION_GPUS, DEVICES, DTYPES, Case, KernelSuite
+from simulator.validation.kernels.suite import CALIBRATION_GPUS, DEVICES, DTYPES, KernelSuite
 
 CALIBRATION, TEST = "calibration", "test"
 
@@ -36,7 +37,7 @@ class MeasuredRow:
     version: str
     set: str
     dtype: str
-    case: Case
+    case: KernelCase
     measured_s: float
 
 

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from simulator.hardware import Hardware
 from simulator.lowering.implementation import Framework
-from simulator.run.cases import DecodeAttentionCase, GemmCase, PrefillAttentionCase
+from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.validation.kernels.database import Columns
 
-Case = GemmCase | DecodeAttentionCase | PrefillAttentionCase
 Values = Mapping[str, int]
 
 MB = 10**6
@@ -51,7 +50,7 @@ class Part:
     """A subset of a suite's rows with a target: the largest mean error allowed, by framework (None: no target)."""
 
     name: str
-    holds: Callable[[Case], bool]
+    holds: Callable[[KernelCase], bool]
     limits: Mapping[str, float]
 
 
@@ -66,7 +65,7 @@ class KernelSuite:
     title: str
     family: str
     file: str
-    kernel: type[Case]
+    kernel: type[KernelCase]
     dtype: str
     positive: tuple[str, ...]
     optional: tuple[str, ...]
@@ -129,18 +128,18 @@ def _everywhere(limit: float) -> dict[str, float]:
     return dict.fromkeys(("vllm", "sglang", "trtllm"), limit)
 
 
-def _gemm_case(case: Case) -> GemmCase:
+def _gemm_case(case: KernelCase) -> GemmCase:
     assert isinstance(case, GemmCase)
     return case
 
 
-def _kv_bytes(case: Case) -> int:
+def _kv_bytes(case: KernelCase) -> int:
     assert isinstance(case, DecodeAttentionCase)
     shape = case.shape()
     return 2 * shape.batch * (shape.kv_len - shape.first_key) * shape.kv_token_bytes
 
 
-def _all(case: Case) -> bool:
+def _all(case: KernelCase) -> bool:
     return True
 
 

@@ -1,4 +1,4 @@
-"""Predicting many cases on several processes.
+"""Predicting many cases, on several processes where they are many.
 
 numba's cache on disk is not safe under concurrent writers: the parent compiles first, workers are spawned and only
 read.  Workers ignore an interrupt; the parent ends them.
@@ -10,7 +10,8 @@ import json
 import multiprocessing
 import random
 import signal
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -20,12 +21,15 @@ from typing import Any
 from simulator import hardware
 from simulator.errors import DeadlockError, TierscopeError
 from simulator.hardware import Hardware
-from simulator.run.cases import KINDS
+from simulator.run.cases import KINDS, KernelCase, Row
 from simulator.run.counterfactual import predict_without
-from simulator.run.predict import predict
-from simulator.validation.kernels.suite import Case
+from simulator.run.predict import Prediction, predict
 
 Json = dict[str, Any]
+Predicted = tuple[Row, Prediction | None, str]
+
+WORTH_A_PROCESS = 16
+"""Rows that each further process should have: it takes about as long to start as to predict so many."""
 
 CHUNK = 4
 """Cases a worker is handed at a time: few, since what is in hand is lost at an interrupt, and messages are cheap
@@ -39,7 +43,7 @@ class Job:
     device: str
     overrides: tuple[str, ...]
     without: str
-    case: Case
+    case: KernelCase
 
     @property
     def key(self) -> str:
@@ -47,6 +51,32 @@ class Job:
         case = self.case.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
         fields = [self.device, list(self.overrides), self.without, self.case.kernel, case]
         return json.dumps(fields, separators=(",", ":"), sort_keys=True)
+
+
+def predict_rows(
+    rows: Sequence[Row],
+    device: str,
+    overrides: tuple[str, ...],
+    workers: int,
+    advance: Callable[[], None] = lambda: None,
+) -> Iterator[Predicted]:
+    """Yield each row with its prediction on `device`, or with the reason why there is none.
+
+    `advance` is called for each row as it is done; rows of one case are predicted once.
+    """
+    keys = ["" if row.case is None else Job(device, overrides, "", row.case).key for row in rows]
+    count = Counter(keys)
+    for _ in range(count.pop("", 0)):
+        advance()
+    found = {}
+    for key, outcome in outcomes(count, max(1, min(workers, len(count) // WORTH_A_PROCESS))):
+        error = outcome.pop("error")
+        found[key] = (None if error else Prediction(**outcome), error)
+        for _ in range(count[key]):
+            advance()
+    for row, key in zip(rows, keys, strict=True):
+        prediction, error = found.get(key, (None, row.error))
+        yield row, prediction, error
 
 
 def outcomes(keys: Iterable[str], workers: int, seed: int = 0) -> Iterator[tuple[str, Json]]:
