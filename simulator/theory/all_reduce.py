@@ -1,8 +1,8 @@
 """All-reduce among the GPUs of a machine, each joined to each by a switch: NCCL's rings, and one-shot kernels.
 
 Latencies and efficiencies are those by which NCCL itself chooses (src/graph/tuning.cc: base latencies 6.6, 14.0 and
-8.4 us, 0.6, 1.9 and 3.4 us a step over NVLink; src/graph/topo.h: 20.6 of 25 GB/s of an NVLink 4 reach the data).  NCCL
-counts 2 (n - 1) steps for its ring; here it is one fewer, for which there is no source: 0.6 us of a small message.
+8.4 us, 0.6, 1.9 and 3.4 us a step over NVLink; src/graph/topo.h: 20.6 of 25 GB/s of an NVLink 4 reach the data), and
+so is the number of steps of a ring, 2 (n - 1).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def ring_ps(size: int, gpus: int, link_bytes_per_s: float) -> float:
     if gpus == 1:
         return 0.0
     crossed = 2 * (gpus - 1) / gpus * size * PS_PER_S / (DELIVERED * link_bytes_per_s)
-    return min(p.base_ps + (2 * (gpus - 1) - 1) * p.step_ps + crossed / p.efficiency for p in (LL, LL128, SIMPLE))
+    return min(p.base_ps + 2 * (gpus - 1) * p.step_ps + crossed / p.efficiency for p in (LL, LL128, SIMPLE))
 
 
 def one_shot_ps(size: int, gpus: int, link_bytes_per_s: float, start_ps: float) -> float:

@@ -38,8 +38,8 @@ def test_kv_heads_fewer_than_gpus_are_held_more_than_once() -> None:
 
 
 def test_all_reduce_by_hand() -> None:
-    """Two GPUs, 1 GB at 450 GB/s of which 0.824 reach the data: each byte crosses once, 2.697 ms, and 11.8 us."""
-    assert ring_ps(10**9, 2, 450e9) == pytest.approx(2.697e9 + 11.8e6, rel=1e-3)
+    """Two GPUs, 1 GB at 450 GB/s of which 0.824 reach the data: each byte crosses once, 2.697 ms, and 15.2 us."""
+    assert ring_ps(10**9, 2, 450e9) == pytest.approx(2.6969e9 + 15.2e6, rel=1e-4)
     assert ring_ps(1, 1, 450e9) == one_shot_ps(1, 1, 450e9, 0) == 0
     assert one_shot_ps(0, 8, 450e9, 1e6) == 1e6 + 4 * HOP_PS
 
@@ -66,18 +66,18 @@ def all_reduce_errors(device: str) -> list[float]:
 
 
 def test_nccl_all_reduces_on_a100_are_too_fast() -> None:
-    """A known gap (validation/DEVIATIONS.md, 25): mean error 31 %; when it closes, hold A100 to H100's limit."""
+    """A known gap (validation/DEVIATIONS.md, 25): mean error 28 %; when it closes, hold A100 to H100's limit."""
     errors = all_reduce_errors("a100-sxm-80gb")
     assert len(errors) == 33
     assert sum(errors) / len(errors) > 0.25
 
 
 def test_nccl_all_reduces_on_h100_are_as_measured() -> None:
-    """Nothing is fitted: NCCL's own constants and the link's rate; mean error under 12 %, no row off by a third."""
+    """Nothing is fitted: NCCL's own constants and the link's rate; mean error under 10 %, no row off by 27 %."""
     errors = all_reduce_errors("h100-sxm")
     assert len(errors) == 33
-    assert sum(errors) / len(errors) < 0.12
-    assert max(errors) < 0.34
+    assert sum(errors) / len(errors) < 0.10
+    assert max(errors) < 0.27
 
 
 def test_every_row_of_the_file_has_one_fate() -> None:
