@@ -29,20 +29,16 @@ from simulator.core.dram_state import (
     EPOCHS,
     FIRST_OF_BANK_GROUPS,
     GATE_WORDS,
-    HEAD,
     LOST,
     MIXED,
     NEVER,
     OLD_CLOSES,
     OLD_COLUMN_FROM,
     OLD_ROW,
-    PENDING,
     QUEUE_HEADER,
     READS,
-    READS_BEFORE,
     REFRESH_WORDS,
     ROW,
-    TAIL,
     VERSION,
     VERSION_WORDS,
     DramParameters,
@@ -54,9 +50,6 @@ from simulator.core.state import Parameters
 
 WHOLE = -1
 """Lane number of an access to all lines of a group."""
-
-COUNT_BITS = 10
-"""A waiting write is one integer: row x banks + bank, rows to open whatever is open, accesses."""
 
 
 @small_function
@@ -327,6 +320,13 @@ def extent_of(
 
 
 @small_function
+def queue_of(p: DramParameters, group: int, lane: int) -> int:
+    """Return the place of the write queue of a lane's controller, or of a whole channel group."""
+    queue = p.channels + group if lane == WHOLE else (group * p.group_channels + lane) >> p.command_shift
+    return (p.waiting_at + queue * (QUEUE_HEADER + p.queue)) & PLACE
+
+
+@small_function
 def note_read(m: Int64Array, p: DramParameters, group: int) -> None:
     """Remember that a channel group has read: its next batch of writes turns the bus."""
     m[queue_of(p, group, np.int64(WHOLE)) + READS] += 1
@@ -350,126 +350,3 @@ def dram_read(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size:
         access += step
         count -= step
     return end + q.latency_ps
-
-
-@called
-def dram_write(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
-    """Post `size` bytes of a group to DRAM; return when a controller that sends what waits will have done so (ps).
-
-    Writes wait in a queue of their channel (whole groups: of their channel group) and go out in batches.
-    """
-    q = p.dram
-    counters = p.at.counters + k * counter.COUNT
-    channel_group, channel, access, count, step, runs = extent_of(m, p, k, group, lane, size)
-    m[counters + counter.DRAM_WRITE_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
-    end = now
-    while count > 0:
-        bank, row = locate(q, access)
-        piece = min(count, step)
-        place = row * q.banks + bank
-        end = max(end, post(m, q, counters, channel_group, channel, place, piece, min(runs, piece), now))
-        access += step
-        count -= step
-    return end
-
-
-@small_function
-def queue_of(p: DramParameters, group: int, lane: int) -> int:
-    """Return the place of the write queue of a lane's controller, or of a whole channel group."""
-    queue = p.channels + group if lane == WHOLE else (group * p.group_channels + lane) >> p.command_shift
-    return (p.waiting_at + queue * (QUEUE_HEADER + p.queue)) & PLACE
-
-
-@called
-def post(
-    m: Int64Array,
-    p: DramParameters,
-    counters: int,
-    group: int,
-    lane: int,
-    place: int,
-    count: int,
-    runs: int,
-    now: int,
-) -> int:
-    """Put `count` writes to a row into a write queue, and drain it if it is full; return when they are through, or
-    `now` while they wait (ps)."""
-    queue = queue_of(p, group, lane)
-    tail = m[queue + TAIL]
-    within = 0 if lane == WHOLE else lane & ((1 << p.command_shift) - 1)
-    entry = (((place << p.command_shift) + within) << (2 * COUNT_BITS)) + (runs << COUNT_BITS) + count
-    m[queue + QUEUE_HEADER + (tail & (p.queue - 1))] = entry
-    m[queue + TAIL] = tail + 1
-    m[queue + PENDING] += count << p.command_shift if lane == WHOLE else count
-    if m[queue + PENDING] >= p.drain_from or tail + 1 - m[queue + HEAD] == p.queue:
-        done = drain(m, p, counters, group, lane, now)
-        m[counters + counter.WRITE_QUEUE_FULL_PS] += done - now
-        return done
-    return now
-
-
-@called
-def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int, now: int) -> int:
-    """Send waiting writes until few are left; return when the last has been transferred (ps).
-
-    The data bus is turned around once for all of them, or not at all where the channel group has read nothing since it
-    last wrote.  Writes whose bank is ready when their turn comes go first, oldest first, then the others.
-    """
-    queue = queue_of(p, group, lane)
-    stride = GATE_WORDS + p.group_channels
-    gates = (p.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
-    start = work_time(m, p, refresh_unit(p, group, 0), now)
-    first = lane if lane == WHOLE else lane >> p.command_shift << p.command_shift
-    lanes = 1 if lane == WHOLE else 1 << p.command_shift
-    reads = m[queue_of(p, group, np.int64(WHOLE)) + READS]
-    turns = reads != m[queue + READS_BEFORE]
-    m[queue + READS_BEFORE] = reads
-    turn = start
-    if turns:
-        for each in range(first, first + lanes):
-            use(m, gates + BUS * stride, each, p.group_channels, start, p.turnaround_ps)
-        m[counters + counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else lanes)
-        turn = turn_of(m, p, gates, first, lanes, start)
-    end = now
-    for until in (turn, NEVER):
-        kept = m[queue + HEAD]
-        for number in range(m[queue + HEAD], m[queue + TAIL]):
-            entry = m[queue + QUEUE_HEADER + (number & (p.queue - 1))]
-            count = entry & ((1 << COUNT_BITS) - 1)
-            runs = (entry >> COUNT_BITS) & ((1 << COUNT_BITS) - 1)
-            each = first + ((entry >> (2 * COUNT_BITS)) & (lanes - 1))
-            place = entry >> (2 * COUNT_BITS + p.command_shift)
-            row = place // p.banks
-            bank = place - row * p.banks
-            record = record_of(m, p, group, bank, each)
-            if m[queue + PENDING] > p.drain_to and (m[record + CLOSE_FROM] <= until or m[record + ROW] == row):
-                m[queue + PENDING] -= count << p.command_shift if lane == WHOLE else count
-                done = serve_any(m, p, counters, group, each, bank, row, count, runs, now, True)
-                end = max(end, done)
-            else:
-                m[queue + QUEUE_HEADER + (kept & (p.queue - 1))] = entry
-                kept += 1
-        m[queue + TAIL] = kept
-    if turns:
-        turn_of(m, p, gates, first, lanes, start)
-    return end
-
-
-@small_function
-def turn_of(m: Int64Array, p: DramParameters, gates: int, first: int, lanes: int, now: int) -> int:
-    """Let a controller change between reads and writes; return when it has sent the row commands before that (ps).
-
-    The channels of a controller change together.  Rows of the other kind have to be closed first, so that activates
-    stand still for a while.
-    """
-    stride = GATE_WORDS + p.group_channels
-    turn = now
-    for each in range(first, first + lanes):
-        turn = max(turn, use(m, gates + ACTIVATE * stride, each, p.group_channels, now, 0))
-    if p.activate_command_ps > 0 and first != WHOLE:
-        turn = max(turn, use_lane(m, gates + COMMAND * stride, first >> p.command_shift, now, 0))
-    if p.activate_command_ps > 0 and first != WHOLE:
-        use_lane(m, gates + COMMAND * stride, first >> p.command_shift, turn, 0)
-    for each in range(first, first + lanes):
-        use(m, gates + ACTIVATE * stride, each, p.group_channels, turn, p.activate_switch_ps)
-    return turn

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, compiled, small_function
+from simulator.core.dram_state import NEVER
 from simulator.core.heap import sift_down
 from simulator.core.in_flight import drop_arrived, drop_oldest, enter, is_full, oldest
-from simulator.core.l2 import NEVER, PREFETCH, READ, counters_at, range_access
+from simulator.core.l2 import PREFETCH, READ
 from simulator.core.layout import (
     CONTEXT_BITS,
     CONTEXT_BUFFER,
@@ -33,6 +34,8 @@ from simulator.core.layout import (
     TICKS_PER_PS,
     Int64Array,
 )
+from simulator.core.line_groups import range_access
+from simulator.core.places import context_at, counters_at, kernel_at, sm_at
 from simulator.core.program import (
     ADDRESS,
     BARRIER,
@@ -47,7 +50,7 @@ from simulator.core.program import (
     low,
     op_of,
 )
-from simulator.core.schedule import context_at, ended, is_over, kernel_at, leave, place, place_all, sm_at, starved
+from simulator.core.schedule import ended, is_over, leave, place, place_all, starved
 from simulator.core.server import book
 from simulator.core.state import RING, Parameters
 

@@ -14,7 +14,6 @@ from simulator.core.layout import (
     CONTEXT_NEXT,
     CONTEXT_RING,
     CONTEXT_SM,
-    CONTEXT_WORDS,
     KERNEL_LAST,
     KERNEL_LIVE,
     KERNEL_MORE,
@@ -22,32 +21,12 @@ from simulator.core.layout import (
     KERNEL_PROLOGUE,
     KERNEL_STAGES,
     KERNEL_WEIGHT,
-    KERNEL_WORDS,
-    PLACE,
     SM_RESIDENTS,
     SM_ROOM,
-    SM_WORDS,
     Int64Array,
 )
+from simulator.core.places import context_at, kernel_at, sm_at
 from simulator.core.state import Parameters
-
-
-@small_function
-def kernel_at(p: Parameters, k: int) -> int:
-    """Return the place of the record of a kernel slot."""
-    return (p.at.kernels + k * KERNEL_WORDS) & PLACE
-
-
-@small_function
-def sm_at(p: Parameters, sm: int) -> int:
-    """Return the place of the record of an SM."""
-    return (p.at.sms + sm * SM_WORDS) & PLACE
-
-
-@small_function
-def context_at(p: Parameters, context: int) -> int:
-    """Return the place of the record of a resident CTA."""
-    return (p.at.contexts + context * CONTEXT_WORDS) & PLACE
 
 
 @called

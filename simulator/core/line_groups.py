@@ -1,0 +1,164 @@
+"""Accesses of SMs to L2, by whole groups of lines as far as possible.
+
+Addresses are split into *groups*: `group_lines` consecutive lines that fall into consecutive sets.  As long as
+accesses have covered whole groups of a set group, one tag stands for all its lanes (lines of a group); the first
+access to a part splits the set group into lanes, and it is joined again when no trace of the difference is left.
+Both forms give the same hits, misses and write-backs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulator.core import counter, scalar
+from simulator.core.bitwise import ones
+from simulator.core.compiled import called, small_function
+from simulator.core.dram import WHOLE
+from simulator.core.hashing import mix, quotient_of, rotated, scrambled
+from simulator.core.l1 import l1_lookup
+from simulator.core.l2 import NORMAL, line_access
+from simulator.core.layout import Int64Array
+from simulator.core.places import counters_at, set_at
+from simulator.core.replacement import LRU
+from simulator.core.server import book
+from simulator.core.sets import SET_WORDS, SPLIT, STREAK
+from simulator.core.state import Parameters
+
+
+@called
+def split_lanes(m: Int64Array, p: Parameters, slot: int) -> None:
+    """Give every lane of a set group its own copy of lane 0, in each partition."""
+    for partition in range(p.partitions):
+        source = set_at(p, 0, slot, partition)
+        for lane in range(1, p.group_lines):
+            copy = set_at(p, lane, slot, partition)
+            for word in range(SET_WORDS):
+                m[copy + word] = m[source + word]
+    m[set_at(p, 0, slot, 0) + SPLIT] = 1
+
+
+@small_function
+def rejoin(m: Int64Array, p: Parameters, slot: int, whole: bool, hint: int) -> None:
+    """After an access to a split set group, join its lanes again if they cannot differ any more.
+
+    An LRU set holds its last `ways` distinct lines, so after that many whole groups have missed in every lane, all
+    lanes hold the same lines in the same order.  Whole groups that hit in between do no harm unless they are dirty in
+    some lanes only.  A partition whose lanes are alike has a streak of `ways`.
+    """
+    joined = p.grouped and p.replacement == LRU and p.set_aside_ways == 0
+    for partition in range(p.partitions):
+        streak = set_at(p, 0, slot, partition) + STREAK
+        if m[scalar.DIRTY + partition] >= 0 or m[scalar.ALIKE + partition] == 0:
+            if not whole or hint != NORMAL or m[scalar.ALIKE + partition] == 0:
+                m[streak] = 0
+            elif (m[scalar.MISSED + partition] << p.sector_shift) == (1 << p.group_shift):
+                m[streak] += 1
+        joined = joined and m[streak] >= p.l2_ways
+    if joined:
+        m[set_at(p, 0, slot, 0) + SPLIT] = 0
+
+
+@small_function
+def begin_parts(m: Int64Array, p: Parameters, slot: int) -> None:
+    """Make a set group ready for accesses to its lanes one by one."""
+    if m[set_at(p, 0, slot, 0) + SPLIT] == 0:
+        split_lanes(m, p, slot)
+    for partition in range(p.partitions):
+        m[scalar.MISSED + partition] = 0
+        m[scalar.ALIKE + partition] = 1
+        m[scalar.DIRTY + partition] = -1
+
+
+@called
+def part_access(
+    m: Int64Array,
+    p: Parameters,
+    k: int,
+    sm: int,
+    home: int,
+    group: int,
+    slot: int,
+    low: int,
+    high: int,
+    now: int,
+    kind: int,
+    hint: int,
+    through_l1: bool,
+) -> int:
+    """Access the bytes `low` to `high` (included) of a group line by line, of which some may be in L1; return as
+    `range_access`."""
+    counters = counters_at(p, k)
+    begin_parts(m, p, slot)
+    ready = now
+    for lane in range(low >> p.line_shift, (high >> p.line_shift) + 1):
+        start = lane << p.line_shift
+        below = max(low - start, 0) >> p.sector_shift
+        above = min(high - start, (1 << p.line_shift) - 1) >> p.sector_shift
+        mask = (2 << above) - (1 << below)
+        line = group * p.group_lines + lane
+        loaded = 0  # word that says when the line is in L1
+        if through_l1:
+            loaded, mask = l1_lookup(m, p, k, sm, line, mask, now)
+            if mask == 0:
+                m[scalar.LOADED] = max(m[scalar.LOADED], m[loaded])
+                continue
+        size = ones(mask) << p.sector_shift
+        m[scalar.MOVED] += size
+        slice_free = p.at.slices + mix(line, p.slices)
+        done = book(m, slice_free, p.slice_ticks_per_kib, size, now, counters + counter.SLICE_BUSY_TICKS)
+        ready = max(ready, done)
+        done = line_access(m, p, k, sm % p.partitions, home, group, slot, lane, mask, now, kind, hint)
+        ready = max(ready, done)
+        if through_l1:
+            done = max(m[loaded], done + p.l2_hit_ps)
+            m[loaded] = done
+            m[scalar.LOADED] = max(m[scalar.LOADED], done)
+    covered = low == 0 and high == (1 << p.group_shift) - 1
+    rejoin(m, p, slot, covered and not through_l1, hint)
+    return ready
+
+
+@called
+def range_access(
+    m: Int64Array,
+    p: Parameters,
+    k: int,
+    sm: int,
+    address: int,
+    size: int,
+    now: int,
+    kind: int,
+    hint: int,
+    through_l1: bool,
+) -> int:
+    """Access a byte range from an SM; return when its last byte is ready in L2 (ps).
+
+    The bytes that L2 moves are added to scalars[MOVED], and scalars[LOADED] becomes at least the time when the last
+    line that L1 answers, or waits for, is in a register.
+    """
+    counters = counters_at(p, k)
+    end = address + size
+    ready = now
+    group = address >> p.group_shift
+    last = (end - 1) >> p.group_shift
+    m[counters + counter.LINES] += ((end - 1) >> p.line_shift) + 1 - (address >> p.line_shift)
+    while group <= last:
+        start = group << p.group_shift
+        turn = quotient_of(group, p.set_groups, p.set_groups_inverse)
+        slot = rotated(group, turn, p.set_groups)
+        home = 0
+        if p.partitions > 1:  # the groups of a slot are at home in either partition in turn
+            home = (turn + scrambled(slot)) & 1
+        m[scalar.ACCESSES] += 1
+        low = max(address - start, 0)
+        high = min(end - start, 1 << p.group_shift) - 1
+        covered = low == 0 and high == (1 << p.group_shift) - 1
+        if covered and m[set_at(p, 0, slot, 0) + SPLIT] == 0 and not through_l1:
+            m[scalar.MOVED] += 1 << p.group_shift
+            near = sm % p.partitions
+            done = line_access(m, p, k, near, home, group, slot, np.int64(WHOLE), p.line_mask, now, kind, hint)
+        else:
+            done = part_access(m, p, k, sm, home, group, slot, low, high, now, kind, hint, through_l1)
+        ready = max(ready, done)
+        group += 1
+    return ready

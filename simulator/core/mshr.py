@@ -1,0 +1,54 @@
+"""Misses on their way: what L2 asks of DRAM waits until an MSHR (miss status holding register) is free."""
+
+from __future__ import annotations
+
+from simulator.core import counter, scalar
+from simulator.core.compiled import called, small_function
+from simulator.core.dram import dram_read
+from simulator.core.dram_state import NEVER
+from simulator.core.dram_writes import dram_write
+from simulator.core.in_flight import drop_oldest, enter, is_full, oldest
+from simulator.core.layout import PLACE, Int64Array
+from simulator.core.places import counters_at
+from simulator.core.state import MSHR_RING, Parameters
+
+
+@small_function
+def admit_miss(m: Int64Array, p: Parameters, k: int, size: int, now: int) -> int:
+    """Return when a miss of `size` bytes finds a free MSHR: now, or when enough earlier ones have been answered."""
+    start = now
+    queue, entries = scalar.MSHR_QUEUE, p.at.mshrs & PLACE
+    counters = counters_at(p, k)
+    until = oldest(m, queue, entries, NEVER)
+    while until <= start or (until < NEVER and is_full(m, queue, MSHR_RING, size, p.mshr_bytes)):
+        start = max(start, until)
+        drop_oldest(m, queue, entries, counters + counter.MISS_QUEUE)
+        until = oldest(m, queue, entries, NEVER)
+    m[counters + counter.MSHR_FULL_PS] += start - now
+    return start
+
+
+@small_function
+def take_mshr(m: Int64Array, p: Parameters, k: int, size: int, now: int, until: int) -> None:
+    """Hold MSHRs for `size` bytes from `now` to `until`."""
+    counters = counters_at(p, k)
+    enter(m, scalar.MSHR_QUEUE, p.at.mshrs & PLACE, counters + counter.MISS_QUEUE, MSHR_RING, size, now, until)
+    m[counters + counter.MISS_OUTSTANDING] += (size * (until - now)) >> 10
+
+
+@called
+def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
+    """Write `size` bytes of a group back to DRAM, once an MSHR is free; return when it was (ps)."""
+    free = admit_miss(m, p, k, size, now)
+    gone = dram_write(m, p, k, group, lane, size, free)
+    take_mshr(m, p, k, size, free, gone)
+    return free
+
+
+@called
+def fetch(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
+    """Fetch `size` bytes of a group from DRAM, once an MSHR is free; return when they are in L2 (ps)."""
+    free = admit_miss(m, p, k, size, now)
+    ready = dram_read(m, p, k, group, lane, size, free)
+    take_mshr(m, p, k, size, free, ready)
+    return ready
