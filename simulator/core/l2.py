@@ -9,6 +9,7 @@ GPCs directly connected to the partition").  Writes go to the home and make the 
 from __future__ import annotations
 
 from simulator.core import counter, scalar
+from simulator.core.access_log import L2_ACCESS, note_access, note_eviction
 from simulator.core.bitwise import ones
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import WHOLE
@@ -80,6 +81,8 @@ def allocate(
     way = least_recent(m[place + ORDER], p.l2_ways)
     if p.replacement != LRU or p.set_aside_ways > 0:
         way = special_victim(m, p, place, hint)
+    if p.log_words:
+        note_eviction(m, p, k, place, way, lane)
     free = now  # when the way has been emptied
     dirty = nibble(m[place + DIRTY], way)
     if dirty:
@@ -216,6 +219,8 @@ def line_access(
         wanted = missing
         partition = home
         place = set_at(p, row, slot, home)
+    if p.log_words:
+        note_access(m, p, L2_ACCESS, k, near, group, lane, kind, mask, missing)
     if missing and kind != WRITE:
         if not writing:
             m[counters + counter.READ_SECTOR_MISSES] += ones(missing) * lines

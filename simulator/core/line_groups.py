@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.core import counter, scalar
+from simulator.core.access_log import L1_ACCESS, note_access
 from simulator.core.bitwise import ones
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import WHOLE
@@ -98,7 +99,10 @@ def part_access(
         line = group * p.group_lines + lane
         loaded = 0  # word that says when the line is in L1
         if through_l1:
-            loaded, mask = l1_lookup(m, p, k, sm, line, mask, now)
+            asked = mask
+            loaded, mask = l1_lookup(m, p, k, sm, line, asked, now)
+            if p.log_words:
+                note_access(m, p, L1_ACCESS, k, sm, group, lane, kind, asked, mask)
             if mask == 0:
                 m[scalar.LOADED] = max(m[scalar.LOADED], m[loaded])
                 continue

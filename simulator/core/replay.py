@@ -54,8 +54,9 @@ from simulator.core.schedule import ended, is_over, leave, place, place_all, sta
 from simulator.core.server import book
 from simulator.core.state import RING, Parameters
 
-REACHED, COMPLETED, STARVED = 0, 1, 2
-"""Why `advance` returned: the time limit, a kernel that ended, a kernel that wants its next chunk of CTAs."""
+REACHED, COMPLETED, STARVED, LOGGED = 0, 1, 2, 3
+"""Why `advance` returned: the time limit, a kernel that ended, a kernel that wants its next chunk of CTAs, a log that
+is half full."""
 
 
 @small_function
@@ -214,10 +215,10 @@ def settle(m: Int64Array, p: Parameters, k: int, now: int) -> None:
 def advance(
     m: Int64Array, parameters: Sequence[Parameters], program: Int64Array, first: Int64Array, now: int, until: int
 ) -> tuple[int, int]:
-    """Run the device from `now` to the first of: a kernel's end, a want of CTAs, the time `until` (ps).
+    """Run the device from `now` to the first of: a kernel's end, a want of CTAs, a half-full log, `until` (ps).
 
     CTA c owns the records first[c] to first[c + 1] of `program` (see core/program.py).  Returns
-    (REACHED | COMPLETED | STARVED, time); the kernel slot concerned is in scalars[scalar.REPORTED].
+    (REACHED | COMPLETED | STARVED | LOGGED, time); the kernel slot concerned is in scalars[scalar.REPORTED].
     """
     p = parameters[0]
     place_all(m, p, first, now)
@@ -238,6 +239,8 @@ def advance(
         number = key & (MAX_CONTEXTS - 1)
         context = context_at(p, number)
         if m[context + CONTEXT_NEXT] < m[context + CONTEXT_END]:
+            if p.log_words and m[scalar.LOGGED] > p.log_words // 2:
+                return LOGGED, t
             again = step(m, p, program, number, t)
             sift_down(m, p.at.heap, m[scalar.HEAP], again << CONTEXT_BITS | number)
             continue

@@ -14,4 +14,5 @@ ALIKE = 15  # per partition: 1 while these lanes are dirty in the same sectors
 DIRTY = 17  # per partition: these sectors, -1 before the first lane
 MOVED = 19  # what `range_access` found: bytes that L2 moves, and when the last that L1 answers is in a register
 LOADED = 20
-COUNT = 21
+LOGGED = 21  # words in the log of accesses
+COUNT = 22

@@ -50,6 +50,7 @@ class Places(NamedTuple):
     mshrs: int = 0  # MSHR_RING pairs
     sets: int = 0  # of L2, (lane, slot, partition); the lane is the line within its group
     l1_sets: int = 0  # (SM, set)
+    log: int = 0  # of accesses, see core/access_log.py
     dram: int = 0
     end: int = 0
 
@@ -89,6 +90,7 @@ class Parameters(NamedTuple):
     set_groups_inverse: float
     grouped: int  # 1: a group is one tag while all its lines live one life; 0: every line apart
     seed: int
+    log_words: int  # room for the log of accesses; 0: none is kept
     at: Places = Places()
 
 
@@ -119,6 +121,7 @@ def laid_out(p: Parameters) -> Parameters:
         "mshrs": MSHR_RING * 2,
         "sets": p.group_lines * p.set_groups * p.partitions * SET_WORDS,
         "l1_sets": p.sms * p.l1_sets * SET_WORDS,
+        "log": p.log_words,
     }
     at = scalar.COUNT
     places = {}
@@ -163,6 +166,7 @@ class State:
         self.split = self.sets[: p.set_groups * p.partitions : p.partitions, SPLIT]
         self.l1_sets = self._table(at.l1_sets, p.sms * p.l1_sets, SET_WORDS)
         self._empty_caches(p)
+        self.log = words[at.log : at.log + p.log_words]
         self.free = words[at.free : at.free + contexts]
         self.free[:] = np.arange(contexts - 1, -1, -1)
         self.scalars[scalar.FREE] = contexts

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import scalar
+from simulator.core.access_log import ENTRY_WORDS
 from simulator.core.layout import (
     CONTEXT_DONE,
     CONTEXT_END,
@@ -30,12 +31,13 @@ from simulator.core.layout import (
     SM_ROOM,
 )
 from simulator.core.program import RECORD_WORDS, pack
-from simulator.core.replay import REACHED, STARVED, advance
+from simulator.core.replay import LOGGED, REACHED, STARVED, advance
 from simulator.core.sets import VALID
 from simulator.core.state import State, as_record
 from simulator.core.transfer import post_transfer
 from simulator.errors import DeadlockError, TraceError
 from simulator.hardware import Hardware
+from simulator.memory.observer import LOG_WORDS, AccessObserver
 from simulator.memory.occupancy import ctas_per_sm
 from simulator.memory.parameters import core_parameters
 from simulator.trace.record import COLUMNS, KernelHeader, Records, TracedKernel
@@ -57,16 +59,21 @@ class Device:
     """The memory system of one device between kernel launches and completions.
 
     Kernels in flight share SMs, L2 and DRAM.  A kernel's records are taken from its chunks as its CTAs are placed,
-    so that memory is bounded by two chunks, not by the trace.
+    so that memory is bounded by two chunks, not by the trace.  An `observer` is told of every access.
     """
 
-    def __init__(self, hardware: Hardware, seed: int = 0, grouped: bool = True) -> None:
+    def __init__(
+        self, hardware: Hardware, seed: int = 0, grouped: bool = True, observer: AccessObserver | None = None
+    ) -> None:
         self.hardware = hardware
-        self.parameters = core_parameters(hardware, seed, grouped)
+        self.parameters = core_parameters(hardware, seed, grouped, LOG_WORDS if observer else 0)
         self._record = as_record(self.parameters)
         self._state = State(self.parameters)
         self._launches: dict[int, _Launch] = {}
         self._pool = _Pool()
+        self._observer = observer
+        if observer is not None:
+            observer.attached(self.parameters)
 
     @property
     def busy(self) -> bool:
@@ -99,6 +106,8 @@ class Device:
             state.l1_sets[:, VALID] = 0
             state.scalars[scalar.L1_USED] = 0
         self._launches[slot] = _Launch(header, iter(kernel.chunks))
+        if self._observer is not None:
+            self._observer.launched(slot, header)
         self._feed(slot)
         return slot
 
@@ -114,6 +123,9 @@ class Device:
                 if self.busy and self._state.scalars[scalar.HEAP] == 0:
                     raise DeadlockError(self._waiting())
                 return now, None
+            if reason == LOGGED:
+                self._hand_over_log()
+                continue
             slot = int(self._state.scalars[scalar.REPORTED])
             if reason != STARVED:
                 return now, slot
@@ -126,6 +138,7 @@ class Device:
     def retire(self, slot: int) -> NDArray[np.int64]:
         """Forget a kernel that ended; return its counters."""
         state = self._state
+        self._hand_over_log()
         count = int(state.scalars[scalar.KERNELS])
         order = [s for s in state.order[:count].tolist() if s != slot]
         state.order[: len(order)] = order
@@ -134,6 +147,17 @@ class Device:
         if not self._launches:
             self._pool.clear()
         return np.array(state.counters[slot], np.int64)
+
+    def _hand_over_log(self) -> None:
+        """Give the observer, if there is one, what was logged since the last time."""
+        state = self._state
+        logged = int(state.scalars[scalar.LOGGED])
+        if self._observer is None or not logged:
+            return
+        if logged > len(state.log):
+            raise TraceError("a record is too large to be explained; split it into records of at most 16 MiB")
+        self._observer.logged(state.log[:logged].reshape(-1, ENTRY_WORDS))
+        state.scalars[scalar.LOGGED] = 0
 
     def _feed(self, slot: int) -> None:
         """Give a kernel its next chunk of CTAs."""

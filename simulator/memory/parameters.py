@@ -12,7 +12,7 @@ from simulator.memory.dram_parameters import dram_parameters
 from simulator.units import PS_PER_S
 
 
-def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> Parameters:
+def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log_words: int = 0) -> Parameters:
     """Return the core's scalars for a device.
 
     Bandwidths become times per KiB in 1/1024 ps, rounded up, so that no simulated rate exceeds its peak.  Raises
@@ -60,6 +60,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True) -> 
         set_groups_inverse=group_lines / sets,
         grouped=int(grouped),
         seed=seed,
+        log_words=log_words,
     )
     return laid_out(parameters)
 

@@ -9,6 +9,7 @@ from typing import Any
 from simulator import config
 from simulator.errors import ConfigError, TraceError
 from simulator.hardware import Hardware, ResolvedHardware
+from simulator.memory.observer import AccessObserver
 from simulator.models import Architecture
 from simulator.run.generate import Streaming, Trace, generate, streaming_of
 from simulator.run.request import RunRequest
@@ -82,10 +83,10 @@ def _streaming_of(path: Path, header: TraceHeader, device: Hardware) -> Streamin
     return streaming_of(architecture, workload)
 
 
-def execute(prepared: Prepared, progress: Progress | None = None) -> Json:
-    """Return the result object of a prepared run."""
+def execute(prepared: Prepared, progress: Progress | None = None, observer: AccessObserver | None = None) -> Json:
+    """Return the result object of a prepared run; an `observer` is told of every access."""
     hardware = prepared.hardware.spec
-    outcome = simulate(prepared.trace, hardware, prepared.protocol, prepared.exact, prepared.seed, progress)
+    outcome = simulate(prepared.trace, hardware, prepared.protocol, prepared.exact, prepared.seed, progress, observer)
     return result(prepared.trace, outcome, hardware, resolved_config(prepared), prepared.seed)
 
 

@@ -12,6 +12,7 @@ from simulator.core import counter
 from simulator.hardware import Hardware
 from simulator.memory import Device
 from simulator.memory.copies import Path
+from simulator.memory.observer import AccessObserver
 from simulator.run.generate import Trace
 from simulator.run.sampling import LayerSampler, sampled_steps
 from simulator.system import CopyRun, KernelRun, Streamed, run_stream
@@ -69,20 +70,23 @@ def simulate(
     exact: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
+    observer: AccessObserver | None = None,
 ) -> Outcome:
     """Return what replaying a trace comes to, under the rules of `simulator.run.sampling` unless `exact`.
 
     Where tensors are copied in, every layer of a replayed step is replayed: how long one waits for its copies depends
-    on those before it.
+    on those before it; likewise where an `observer` is to see what was evicted by whom.
     """
-    device = Device(hardware, seed)
+    device = Device(hardware, seed, observer=observer)
     steps = frozenset(range(trace.steps)) if exact else sampled_steps(trace.steps)
     clock = 0
     if _warm_up(trace, hardware, protocol):
         warming = _streamed(trace, None)
         runs = run_stream(device, trace.kernels(None), protocol.launch, streamed=warming)
         clock = max(runs[-1].end_ps, warming.end_ps if warming else 0)
-    every_layer = exact or trace.streaming is not None
+    if observer is not None:
+        observer.started()
+    every_layer = exact or trace.streaming is not None or observer is not None
     sampler = LayerSampler()
 
     def observe(run: KernelRun) -> None:
