@@ -10,12 +10,18 @@ from simulator.cli.options import override_option
 
 KINDS = {"hardware": ".toml", "models": ".json"}
 SUITES = "suites"
+COUNTERS = "counters"
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice([*KINDS, SUITES]))
+@click.argument("kind", type=click.Choice([*KINDS, SUITES, COUNTERS]))
 def list_command(kind: str) -> None:
-    """List what ships with tierscope: hardware, models or validation suites."""
+    """List what ships with tierscope: hardware, models, validation suites, or the counters of --counters."""
+    if kind == COUNTERS:
+        from simulator.report.ncu.page import to_table
+
+        click.echo(to_table(shutil.get_terminal_size((120, 40)).columns), nl=False)
+        return
     if kind == SUITES:
         from simulator.validation.suites import SUITES as suites
 

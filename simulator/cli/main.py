@@ -15,6 +15,7 @@ import click
 import simulator
 from simulator.cli.bench import bench
 from simulator.cli.catalog import list_command, show
+from simulator.cli.compare import compare
 from simulator.cli.predict import predict
 from simulator.cli.replay import replay
 from simulator.cli.run import run
@@ -31,7 +32,7 @@ def cli() -> None:
     """Tierscope: where the bytes and the nanoseconds of an LLM inference go in a memory hierarchy."""
 
 
-for command in (run, replay, trace, predict, bench, validate, list_command, show):
+for command in (run, replay, trace, compare, predict, bench, validate, list_command, show):
     cli.add_command(command)
 
 

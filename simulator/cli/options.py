@@ -35,7 +35,13 @@ def override_option(function: F) -> F:
 
 
 def result_options(function: F) -> F:
-    """Add --format, --output and --report."""
+    """Add --format, --output, --report and --counters."""
+    function = click.option(
+        "--counters",
+        type=click.Path(path_type=Path),
+        help="Also write the counters of every kernel to this CSV file, named and laid out as by ncu --csv --page raw "
+        "(tierscope list counters).",
+    )(function)
     function = click.option(
         "--report", type=click.Path(path_type=Path), help="Also write a self-contained HTML report to this file."
     )(function)
@@ -87,8 +93,8 @@ def check_outputs(*paths: Path | None) -> None:
             check_writable(path)
 
 
-def emit(result: Json, form: str, target: Path | None, report: Path | None) -> None:
-    """Print or write a result in the form asked for, and the HTML report."""
+def emit(result: Json, form: str, target: Path | None, report: Path | None, counters: Path | None) -> None:
+    """Print or write a result in the form asked for, the HTML report and the counters."""
     from simulator.report import html, table, text
     from simulator.report.files import write_text
 
@@ -103,4 +109,8 @@ def emit(result: Json, form: str, target: Path | None, report: Path | None) -> N
         )
     if report is not None:
         write_text(report, html.render(result))
+    if counters is not None:
+        from simulator.report.ncu import page
+
+        write_text(counters, page.to_csv(result))
     output(rendered, target)

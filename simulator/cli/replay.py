@@ -23,6 +23,7 @@ def replay(
     form: str,
     output: Path | None,
     report: Path | None,
+    counters: Path | None,
 ) -> None:
     """Replay a trace file (written by `trace generate`, or by hand) on a device."""
     if hardware is None:
@@ -30,7 +31,7 @@ def replay(
     from simulator import hardware as devices
 
     device = devices.load(hardware, overrides)
-    check_outputs(output, report)
+    check_outputs(output, report, counters)
     from simulator.cli.progress import announce_compilation, kernel_progress
     from simulator.run.execute import execute, prepare_replay
 
@@ -38,4 +39,4 @@ def replay(
     announce_compilation()
     with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
         result = execute(prepared, progress)
-    emit(result, form, output, report)
+    emit(result, form, output, report, counters)

@@ -58,14 +58,20 @@ def workload_options(function: Any) -> Any:
 @click.option("--exact", is_flag=True, default=None, help="Replay every layer and step instead of extrapolating.")
 @result_options
 def run(
-    run_file: str | None, exact: bool | None, form: str, output: Path | None, report: Path | None, **options: Any
+    run_file: str | None,
+    exact: bool | None,
+    form: str,
+    output: Path | None,
+    report: Path | None,
+    counters: Path | None,
+    **options: Any,
 ) -> None:
     """Simulate a model's inference on a device.
 
     Everything may be given as options, or as a RUN.toml whose values options override.
     """
     request = build_request(run_file, options | {"exact": exact})
-    check_outputs(output, report)
+    check_outputs(output, report, counters)
     from simulator.cli.progress import announce_compilation, kernel_progress
     from simulator.run.execute import execute, prepare
 
@@ -73,7 +79,7 @@ def run(
     announce_compilation()
     with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
         result = execute(prepared, progress)
-    emit(result, form, output, report)
+    emit(result, form, output, report, counters)
 
 
 def build_request(run_file: str | None, options: dict[str, Any]) -> RunRequest:

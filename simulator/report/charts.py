@@ -339,7 +339,7 @@ def _limiter_trace(
         "marker": {"color": ink},
         "hoverinfo": "text",
         "hovertext": [
-            f"<b>{name}</b><br>{values.time(time_s)} {label}<br>{values.count(len(group.kernels))} launches"
+            f"<b>{name}</b><br>{values.time(time_s)} {label}<br>{values.count(group.launches)} launches"
             for name, time_s, group in zip(names, times, rows, strict=True)
         ],
         "textposition": "none",

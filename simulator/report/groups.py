@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,14 @@ Kernel = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class KernelGroup:
-    """Kernels under one label; every quantity is null when it is null in all of them."""
+    """Kernels under one label, those of steps that were not replayed included.
+
+    Every quantity is null when it is null in all of them.
+    """
 
     label: str
     kernels: Sequence[Kernel]
+    weights: Sequence[float]  # launches that each stands for, see `step_weights`
 
     @property
     def operator(self) -> str | None:
@@ -31,10 +36,20 @@ class KernelGroup:
         """Time of all launches; a null time counts as zero."""
         return self._sum("time_s") or 0.0
 
+    @cached_property
+    def launches(self) -> int:
+        """How often kernels under this label were launched."""
+        return round(sum(self.weights))
+
     @property
     def mean_time_s(self) -> float:
         """Mean time of a launch."""
-        return self.time_s / len(self.kernels)
+        return self.time_s / sum(self.weights)
+
+    @cached_property
+    def asked_bytes(self) -> float | None:
+        """Bytes that the records ask L2 for, read and written."""
+        return self._sum("read_bytes", "write_bytes")
 
     @cached_property
     def flops(self) -> float | None:
@@ -64,7 +79,10 @@ class KernelGroup:
     @cached_property
     def l2_hit_rate(self) -> float | None:
         """Mean L2 hit rate of the launches, weighted by the bytes they asked of L2."""
-        pairs = [(k["l2_hit_rate"], total((k["read_bytes"], k["write_bytes"])) or 0) for k in self.kernels]
+        pairs = [
+            (k["l2_hit_rate"], (total((k["read_bytes"], k["write_bytes"])) or 0) * weight)
+            for k, weight in zip(self.kernels, self.weights, strict=True)
+        ]
         known = [(rate, weight) for rate, weight in pairs if rate is not None]
         return ratio(sum(rate * weight for rate, weight in known), sum(weight for _, weight in known))
 
@@ -78,8 +96,8 @@ class KernelGroup:
     def time_by_limiter(self) -> dict[str | None, float]:
         """Time of the launches by what limited them, longest first; the key None is "not known"."""
         times: dict[str | None, float] = defaultdict(float)
-        for kernel in self.kernels:
-            times[kernel["limiter"]] += kernel["time_s"] or 0.0
+        for kernel, weight in zip(self.kernels, self.weights, strict=True):
+            times[kernel["limiter"]] += (kernel["time_s"] or 0.0) * weight
         return dict(sorted(times.items(), key=lambda item: -item[1]))
 
     @property
@@ -88,7 +106,8 @@ class KernelGroup:
         return next(iter(self.time_by_limiter))
 
     def _sum(self, *keys: str) -> float | None:
-        return total(kernel[key] for kernel in self.kernels for key in keys)
+        pairs = zip(self.kernels, self.weights, strict=True)
+        return total(None if k[key] is None else k[key] * weight for k, weight in pairs for key in keys)
 
 
 @dataclass(frozen=True)
@@ -108,9 +127,37 @@ class TimeBudget:
         return ratio(time_s, self.total_s)
 
 
+def step_weights(result: Result) -> dict[int | None, float]:
+    """Return how many steps each replayed one stands for.
+
+    Of a long generation some decode steps are replayed, and those between them interpolated linearly, as the totals of
+    the run are.
+    """
+    steps = sorted({kernel["step"] for kernel in result["kernels"] or () if kernel["step"] is not None})
+    missing = at(result, "provenance", "interpolated_steps") or 0
+    weights: dict[int | None, float] = dict.fromkeys(steps, 1.0) | {None: 1.0}
+    decoded = [step for step in steps if step > 0]
+    if not missing or not decoded:
+        return weights
+    for step in range(1, len(steps) + missing):
+        if step not in weights:
+            after = bisect(decoded, step)
+            low, high = decoded[max(after - 1, 0)], decoded[min(after, len(decoded) - 1)]
+            part = (step - low) / (high - low) if high > low else 0.0
+            weights[low] += 1 - part
+            weights[high] += part
+    return weights
+
+
+def kernel_time(result: Result) -> float:
+    """Return the time of all kernels added up, in seconds."""
+    weights = step_weights(result)
+    return sum((kernel["time_s"] or 0.0) * weights[kernel["step"]] for kernel in result["kernels"] or ())
+
+
 def time_budget(result: Result) -> TimeBudget:
     """Return the time that shares are taken of: the run time, or the kernel time when kernels overlap beyond it."""
-    kernel_s = total(kernel["time_s"] for kernel in result["kernels"] or ()) or 0.0
+    kernel_s = kernel_time(result)
     return TimeBudget(max(at(result, "summary", "time_s") or 0.0, kernel_s), kernel_s)
 
 
@@ -125,10 +172,11 @@ def by_name(result: Result) -> list[KernelGroup]:
 
 
 def _grouped(result: Result, label: Callable[[Kernel], str]) -> list[KernelGroup]:
+    weights = step_weights(result)
     members: dict[str, list[Kernel]] = defaultdict(list)
     for kernel in result["kernels"] or ():
         members[label(kernel)].append(kernel)
-    groups = [KernelGroup(name, kernels) for name, kernels in members.items()]
+    groups = [KernelGroup(name, kernels, [weights[k["step"]] for k in kernels]) for name, kernels in members.items()]
     return sorted(groups, key=lambda group: -group.time_s)
 
 

@@ -52,7 +52,7 @@ def memory_name(result: Result) -> str:
 
 
 def exactness(result: Result) -> str:
-    """Return a sentence: every kernel was replayed, or how many were extrapolated."""
+    """Return a sentence: every kernel was replayed, or how many kernels and steps were extrapolated."""
     exact = at(result, "provenance", "exact")
     if exact is None:
         return "Whether kernels were extrapolated is not recorded."
@@ -60,7 +60,9 @@ def exactness(result: Result) -> str:
         return "Exact: every kernel was replayed."
     extrapolated = at(result, "provenance", "extrapolated_kernels")
     launches = len(result["kernels"] or ())
-    return f"Extrapolated from earlier layers: {values.count(extrapolated)} of {values.count(launches)} kernels."
+    sentence = f"Extrapolated from earlier layers: {values.count(extrapolated)} of {values.count(launches)} kernels."
+    steps = at(result, "provenance", "interpolated_steps")
+    return f"{sentence[:-1]}, and {values.count(steps)} steps interpolated." if steps else sentence
 
 
 def figures(result: Result) -> list[Figure]:

@@ -128,7 +128,7 @@ def kernel_rows(result: Result) -> list[list[Cell]]:
 
 def _kernel_row(group: KernelGroup, budget: TimeBudget) -> list[Cell]:
     share = budget.share(group.time_s)
-    launches = len(group.kernels)
+    launches = group.launches
     bandwidth = group.dram_bandwidth_bytes_per_s
     return [
         Cell(plain(group.label)),

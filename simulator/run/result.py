@@ -17,6 +17,7 @@ import simulator
 from simulator.core import counter
 from simulator.hardware import Dtype, Hardware
 from simulator.memory.copies import Path
+from simulator.memory.occupancy import ctas_per_sm
 from simulator.run import below
 from simulator.run.concurrency import concurrency, in_flight
 from simulator.run.generate import Trace
@@ -27,6 +28,16 @@ from simulator.units import PS_PER_S
 
 SCHEMA = "tierscope.result/1"
 PACKAGES = ("numpy", "numba", "simpy", "networkx", "pydantic", "pyarrow")
+
+SECTORS = {
+    "l1_hits": counter.L1_SECTOR_HITS,
+    "l1_misses": counter.L1_SECTOR_MISSES,
+    "l2_read_hits": counter.READ_SECTOR_HITS,
+    "l2_read_misses": counter.READ_SECTOR_MISSES,
+    "l2_write_hits": counter.WRITE_SECTOR_HITS,
+    "l2_write_misses": counter.WRITE_SECTOR_MISSES,
+}
+"""What a kernel is listed with in sectors."""
 
 Json = dict[str, Any]
 
@@ -175,12 +186,17 @@ def _kernel(kernel: KernelOutcome, hardware: Hardware) -> Json:
         "launch_s": kernel.launch_ps / PS_PER_S,
         "waited_s": kernel.waited_ps / PS_PER_S,
         "ctas": header.requesters,
+        "threads": header.threads,
+        "registers": header.registers,
+        "ctas_per_sm": ctas_per_sm(hardware.sm, header),
         "flops": header.flops,
         "read_bytes": header.read_bytes,
         "write_bytes": header.write_bytes,
         "dram_read_bytes": int(counters[counter.DRAM_READ_BYTES]),
         "dram_write_bytes": int(counters[counter.DRAM_WRITE_BYTES]),
         "l2_hit_rate": hits / (hits + misses) if hits + misses else None,
+        **{name: int(counters[index]) for name, index in SECTORS.items()},
+        "l2_read_bytes": int(counters[counter.L2_READ_BYTES]),
         **in_flight(counters, kernel.time_ps, hardware),
         "limiter": limiter(counters, kernel.time_ps, kernel.launch_ps, hardware),
         "extrapolated": kernel.start_ps is None,
