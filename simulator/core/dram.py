@@ -45,7 +45,7 @@ from simulator.core.dram_state import (
 )
 from simulator.core.gates import use_all, use_lane
 from simulator.core.hashing import quotient_of, rotated
-from simulator.core.layout import KERNEL_RUN_BYTES, KERNEL_WORDS, PLACE, Int64Array
+from simulator.core.layout import KERNEL_RUNS, KERNEL_WORDS, PLACE, Int64Array
 from simulator.core.state import Parameters
 
 WHOLE = -1
@@ -73,6 +73,15 @@ def lane_of(p: DramParameters, line: int) -> tuple[int, int]:
     chunk = line >> p.chunk_line_shift
     within = (line & ((1 << p.chunk_line_shift) - 1)) << p.line_access_shift
     return chunk & (p.group_channels - 1), ((chunk >> p.channel_shift) << p.chunk_access_shift) + within
+
+
+@small_function
+def bank_place(p: DramParameters, group: int, line: int) -> int:
+    """Return the place of the record of the bank of a line of a group."""
+    channel_group, access = channel_group_of(p, group)
+    channel, offset = lane_of(p, line)
+    bank, _ = locate(p, access + offset)
+    return (p.bank_at + ((channel_group * p.banks + bank) * (1 + p.group_channels) + 1 + channel) * BANK_WORDS) & PLACE
 
 
 @small_function
@@ -144,7 +153,7 @@ def record_of(m: Int64Array, p: DramParameters, group: int, bank: int, lane: int
     return record
 
 
-@called
+@small_function
 def serve(
     m: Int64Array,
     p: DramParameters,
@@ -296,27 +305,23 @@ def runs_of(m: Int64Array, p: Parameters, k: int, count: int) -> int:
     A kernel whose tiles are made of short runs of the tensor's own layout opens a row for each run, since by the time
     it comes back for the next one, others have used the bank.
     """
-    run = m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUN_BYTES]
-    rows = 0
-    if run > 0:
-        rows = max(1, min((1 << p.group_shift) // (run << p.dram.channel_shift), count))
-    return rows
+    return min(m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUNS], count)
 
 
 @small_function
 def extent_of(
-    m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int
-) -> tuple[int, int, int, int, int, int]:
-    """Return where `size` bytes of a group lie: channel group, channel (WHOLE: all of them), the first access in each,
-    their number, how many of them lie in one row, and the rows opened whatever is open."""
+    m: Int64Array, p: Parameters, k: int, access: int, lane: int, size: int
+) -> tuple[int, int, int, int, int]:
+    """Return where `size` bytes of a group lie whose first access in each channel is `access`: channel (WHOLE: all of
+    them), the first access in each, their number, how many of them lie in one row, and the rows opened whatever is
+    open."""
     q = p.dram
-    channel_group, access = channel_group_of(q, group)
     if lane == WHOLE:
         count = ((size >> q.channel_shift) + q.access_bytes - 1) >> q.access_shift
-        return channel_group, WHOLE, access, count, q.piece_accesses, runs_of(m, p, k, count)
+        return WHOLE, access, count, q.piece_accesses, runs_of(m, p, k, count)
     count = (size + q.access_bytes - 1) >> q.access_shift
     channel, offset = lane_of(q, lane)
-    return channel_group, channel, access + offset, count, count, 0
+    return channel, access + offset, count, count, 0
 
 
 @small_function
@@ -332,13 +337,15 @@ def note_read(m: Int64Array, p: DramParameters, group: int) -> None:
     m[queue_of(p, group, np.int64(WHOLE)) + READS] += 1
 
 
-@called
-def dram_read(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
-    """Fetch `size` bytes of a group into L2, from all its channels (`lane` WHOLE) or that of one of its lines; return
-    when they are there (ps)."""
+@small_function
+def dram_read(
+    m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, lane: int, size: int, now: int
+) -> int:
+    """Fetch `size` bytes of a group, which `channel_group_of` places, into L2, from all its channels (`lane` WHOLE) or
+    that of one of its lines; return when they are there (ps)."""
     q = p.dram
     counters = p.at.counters + k * counter.COUNT
-    channel_group, channel, access, count, step, runs = extent_of(m, p, k, group, lane, size)
+    channel, access, count, step, runs = extent_of(m, p, k, access, lane, size)
     note_read(m, q, channel_group)
     m[counters + counter.DRAM_READ_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
     end = now

@@ -79,7 +79,8 @@ def answer(
         if write[i]:
             done[i] = dram_write(m, p, 0, group, lane, size[i], arrival[i])
         else:
-            done[i] = dram_read(m, p, 0, group, lane, size[i], arrival[i])
+            channel_group, access = channel_group_of(p.dram, group)
+            done[i] = dram_read(m, p, 0, channel_group, access, lane, size[i], arrival[i])
 
 
 @compiled

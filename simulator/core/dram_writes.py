@@ -8,6 +8,7 @@ from simulator.core import counter
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import (
     WHOLE,
+    channel_group_of,
     extent_of,
     locate,
     queue_of,
@@ -50,7 +51,8 @@ def dram_write(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size
     """
     q = p.dram
     counters = p.at.counters + k * counter.COUNT
-    channel_group, channel, access, count, step, runs = extent_of(m, p, k, group, lane, size)
+    channel_group, access = channel_group_of(q, group)
+    channel, access, count, step, runs = extent_of(m, p, k, access, lane, size)
     m[counters + counter.DRAM_WRITE_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
     end = now
     while count > 0:

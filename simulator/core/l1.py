@@ -28,12 +28,18 @@ from simulator.core.state import Parameters
 
 
 @small_function
+def l1_set_of(p: Parameters, sm: int, line: int) -> tuple[int, int]:
+    """Return the place of the set of a line in the L1 of an SM, and the line's tag."""
+    turn = quotient_of(line, p.l1_sets, p.l1_sets_inverse)
+    index = sm * p.l1_sets + rotated(line, turn, p.l1_sets)
+    return (p.at.l1_sets + index * SET_WORDS) & PLACE, turn
+
+
+@small_function
 def l1_lookup(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: int, now: int) -> tuple[int, int]:
     """Look for the sectors `mask` of a line in the L1 of an SM, and make room for them; return the place of the word
     that says when the line is there, and the sectors that have to come from L2."""
-    turn = quotient_of(line, p.l1_sets, p.l1_sets_inverse)
-    index = sm * p.l1_sets + rotated(line, turn, p.l1_sets)
-    place = (p.at.l1_sets + index * SET_WORDS) & PLACE
+    place, turn = l1_set_of(p, sm, line)
     m[scalar.L1_USED] = 1
     way = find_way(m, place, turn)
     if way == WAYS:

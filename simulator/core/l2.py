@@ -12,11 +12,11 @@ from simulator.core import counter, scalar
 from simulator.core.access_log import L2_ACCESS, note_access, note_eviction
 from simulator.core.bitwise import ones
 from simulator.core.compiled import called, small_function
-from simulator.core.dram import WHOLE
+from simulator.core.dram import WHOLE, channel_group_of
 from simulator.core.hashing import scrambled
-from simulator.core.layout import Int64Array
+from simulator.core.layout import STREAK, Int64Array
 from simulator.core.mshr import fetch, write_back
-from simulator.core.places import counters_at, set_at
+from simulator.core.places import counters_at, set_at, set_group_at
 from simulator.core.replacement import (
     LRU,
     RANDOM,
@@ -34,7 +34,6 @@ from simulator.core.sets import (
     ORDER,
     PERSISTING,
     READY,
-    STREAK,
     VALID,
     WAYS,
     find_way,
@@ -227,14 +226,16 @@ def line_access(
             if p.fetch_sectors > 1 and way >= 0:
                 missing = whole_fetches(p, missing) & ~valid
                 m[place + VALID] = with_nibble(m[place + VALID], way, valid | wanted | missing)
-        ready = max(ready, fetch(m, p, k, group, lane, (ones(missing) * lines) << p.sector_shift, now))
+        channel_group, access = channel_group_of(p.dram, group)
+        size = (ones(missing) * lines) << p.sector_shift
+        ready = max(ready, fetch(m, p, k, channel_group, access, lane, size, now))
         if way >= 0:
             arrives(m, place, way, ready)
     if p.partitions > 1:
         other = set_at(p, row, slot, 1 - home)
         if writing:
             drop_copy(m, other, group, mask)
-            m[set_at(p, 0, slot, 1 - home) + STREAK] = 0  # the same line may now miss twice
+            m[set_group_at(p, slot) + STREAK + 1 - home] = 0  # the same line may now miss twice
         elif partition != near:
             ready = max(ready, cross(m, p, k, near, (ones(wanted) * lines) << p.sector_shift, now)) + p.cross_ps
             m[counters + counter.FAR_SECTORS] += ones(wanted) * lines

@@ -21,9 +21,13 @@ KERNEL_MORE = 2  # further chunks will come
 KERNEL_LIVE = 3  # resident CTAs
 KERNEL_WEIGHT = 4  # room a CTA takes of an SM
 KERNEL_STAGES = 5
-KERNEL_RUN_BYTES = 6  # see KernelHeader.run_bytes
+KERNEL_RUNS = 6  # rows that a whole line group opens in each channel whatever is open, 0: see KernelHeader.run_bytes
 KERNEL_PROLOGUE = 7  # from placement to first access
 KERNEL_WORDS = 8
+
+SPLIT = 0  # whether the lanes of a set group of L2 are described apart
+STREAK = 1  # per partition: whole-group misses since a part of a group was last touched
+SET_GROUP_WORDS = 4
 
 SM_PORT_FREE = 0  # ticks
 SM_COMPUTE_FREE = 1  # ticks

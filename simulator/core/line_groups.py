@@ -14,28 +14,16 @@ from simulator.core import counter, scalar
 from simulator.core.access_log import L1_ACCESS, note_access
 from simulator.core.bitwise import ones
 from simulator.core.compiled import called, small_function
-from simulator.core.dram import WHOLE
-from simulator.core.hashing import mix, quotient_of, rotated, scrambled
+from simulator.core.dram import WHOLE, channel_group_of
+from simulator.core.hashing import mix
 from simulator.core.l1 import l1_lookup
-from simulator.core.l2 import NORMAL, line_access
-from simulator.core.layout import Int64Array
-from simulator.core.places import counters_at, set_at
+from simulator.core.l2 import NORMAL, READ, line_access
+from simulator.core.layout import SPLIT, STREAK, Int64Array
+from simulator.core.places import counters_at, set_group_at, slot_of
+from simulator.core.plain_reads import LANES, is_plain, read, read_groups, split_lanes
 from simulator.core.replacement import LRU
 from simulator.core.server import book
-from simulator.core.sets import SET_WORDS, SPLIT, STREAK
 from simulator.core.state import Parameters
-
-
-@called
-def split_lanes(m: Int64Array, p: Parameters, slot: int) -> None:
-    """Give every lane of a set group its own copy of lane 0, in each partition."""
-    for partition in range(p.partitions):
-        source = set_at(p, 0, slot, partition)
-        for lane in range(1, p.group_lines):
-            copy = set_at(p, lane, slot, partition)
-            for word in range(SET_WORDS):
-                m[copy + word] = m[source + word]
-    m[set_at(p, 0, slot, 0) + SPLIT] = 1
 
 
 @small_function
@@ -48,7 +36,7 @@ def rejoin(m: Int64Array, p: Parameters, slot: int, whole: bool, hint: int) -> N
     """
     joined = p.grouped and p.replacement == LRU and p.set_aside_ways == 0
     for partition in range(p.partitions):
-        streak = set_at(p, 0, slot, partition) + STREAK
+        streak = set_group_at(p, slot) + STREAK + partition
         if m[scalar.DIRTY + partition] >= 0 or m[scalar.ALIKE + partition] == 0:
             if not whole or hint != NORMAL or m[scalar.ALIKE + partition] == 0:
                 m[streak] = 0
@@ -56,13 +44,13 @@ def rejoin(m: Int64Array, p: Parameters, slot: int, whole: bool, hint: int) -> N
                 m[streak] += 1
         joined = joined and m[streak] >= p.l2_ways
     if joined:
-        m[set_at(p, 0, slot, 0) + SPLIT] = 0
+        m[set_group_at(p, slot) + SPLIT] = 0
 
 
 @small_function
 def begin_parts(m: Int64Array, p: Parameters, slot: int) -> None:
     """Make a set group ready for accesses to its lanes one by one."""
-    if m[set_at(p, 0, slot, 0) + SPLIT] == 0:
+    if m[set_group_at(p, slot) + SPLIT] == 0:
         split_lanes(m, p, slot)
     for partition in range(p.partitions):
         m[scalar.MISSED + partition] = 0
@@ -70,8 +58,8 @@ def begin_parts(m: Int64Array, p: Parameters, slot: int) -> None:
         m[scalar.DIRTY + partition] = -1
 
 
-@called
-def part_access(
+@small_function
+def each_lane(
     m: Int64Array,
     p: Parameters,
     k: int,
@@ -85,11 +73,13 @@ def part_access(
     kind: int,
     hint: int,
     through_l1: bool,
+    plain: bool,
 ) -> int:
     """Access the bytes `low` to `high` (included) of a group line by line, of which some may be in L1; return as
     `range_access`."""
     counters = counters_at(p, k)
     begin_parts(m, p, slot)
+    channel_group, access = channel_group_of(p.dram, group)
     ready = now
     for lane in range(low >> p.line_shift, (high >> p.line_shift) + 1):
         start = lane << p.line_shift
@@ -111,7 +101,11 @@ def part_access(
         slice_free = p.at.slices + mix(line, p.slices)
         done = book(m, slice_free, p.slice_ticks_per_kib, size, now, counters + counter.SLICE_BUSY_TICKS)
         ready = max(ready, done)
-        done = line_access(m, p, k, sm % p.partitions, home, group, slot, lane, mask, now, kind, hint)
+        if plain:
+            near = sm % p.partitions
+            done = read(m, p, k, near, home, group, slot, lane & LANES, mask, channel_group, access, now, False)
+        else:
+            done = line_access(m, p, k, sm % p.partitions, home, group, slot, lane, mask, now, kind, hint)
         ready = max(ready, done)
         if through_l1:
             done = max(m[loaded], done + p.l2_hit_ps)
@@ -120,6 +114,44 @@ def part_access(
     covered = low == 0 and high == (1 << p.group_shift) - 1
     rejoin(m, p, slot, covered and not through_l1, hint)
     return ready
+
+
+@called
+def part_access(
+    m: Int64Array,
+    p: Parameters,
+    k: int,
+    sm: int,
+    home: int,
+    group: int,
+    slot: int,
+    low: int,
+    high: int,
+    now: int,
+    kind: int,
+    hint: int,
+    through_l1: bool,
+) -> int:
+    """Do as `each_lane` says, for any access."""
+    return each_lane(m, p, k, sm, home, group, slot, low, high, now, kind, hint, through_l1, False)
+
+
+@called
+def read_part(
+    m: Int64Array,
+    p: Parameters,
+    k: int,
+    sm: int,
+    home: int,
+    group: int,
+    slot: int,
+    low: int,
+    high: int,
+    now: int,
+    through_l1: bool,
+) -> int:
+    """Do as `each_lane` says, for a plain read."""
+    return each_lane(m, p, k, sm, home, group, slot, low, high, now, READ, NORMAL, through_l1, True)
 
 
 @called
@@ -143,24 +175,29 @@ def range_access(
     counters = counters_at(p, k)
     end = address + size
     ready = now
+    plain = is_plain(p, kind, hint)
     group = address >> p.group_shift
     last = (end - 1) >> p.group_shift
     m[counters + counter.LINES] += ((end - 1) >> p.line_shift) + 1 - (address >> p.line_shift)
     while group <= last:
         start = group << p.group_shift
-        turn = quotient_of(group, p.set_groups, p.set_groups_inverse)
-        slot = rotated(group, turn, p.set_groups)
-        home = 0
-        if p.partitions > 1:  # the groups of a slot are at home in either partition in turn
-            home = (turn + scrambled(slot)) & 1
-        m[scalar.ACCESSES] += 1
         low = max(address - start, 0)
         high = min(end - start, 1 << p.group_shift) - 1
         covered = low == 0 and high == (1 << p.group_shift) - 1
-        if covered and m[set_at(p, 0, slot, 0) + SPLIT] == 0 and not through_l1:
+        if covered and plain and not through_l1:
+            count, done = read_groups(m, p, k, sm, group, end >> p.group_shift, now)
+            ready = max(ready, done)
+            group += count
+            if count:
+                continue
+        slot, home = slot_of(p, group)
+        m[scalar.ACCESSES] += 1
+        if covered and m[set_group_at(p, slot) + SPLIT] == 0 and not through_l1:
             m[scalar.MOVED] += 1 << p.group_shift
             near = sm % p.partitions
             done = line_access(m, p, k, near, home, group, slot, np.int64(WHOLE), p.line_mask, now, kind, hint)
+        elif plain:
+            done = read_part(m, p, k, sm, home, group, slot, low, high, now, through_l1)
         else:
             done = part_access(m, p, k, sm, home, group, slot, low, high, now, kind, hint, through_l1)
         ready = max(ready, done)

@@ -45,10 +45,11 @@ def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size
     return free
 
 
-@called
-def fetch(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
-    """Fetch `size` bytes of a group from DRAM, once an MSHR is free; return when they are in L2 (ps)."""
+@small_function
+def fetch(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, lane: int, size: int, now: int) -> int:
+    """Fetch `size` bytes of a group, which `channel_group_of` places, from DRAM, once an MSHR is free; return when they
+    are in L2 (ps)."""
     free = admit_miss(m, p, k, size, now)
-    ready = dram_read(m, p, k, group, lane, size, free)
+    ready = dram_read(m, p, k, channel_group, access, lane, size, free)
     take_mshr(m, p, k, size, free, ready)
     return ready

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from simulator.core import counter
 from simulator.core.compiled import small_function
-from simulator.core.layout import CONTEXT_WORDS, KERNEL_WORDS, PLACE, SM_WORDS
+from simulator.core.hashing import quotient_of, rotated, scrambled
+from simulator.core.layout import CONTEXT_WORDS, KERNEL_WORDS, PLACE, SET_GROUP_WORDS, SM_WORDS
 from simulator.core.sets import SET_WORDS
 from simulator.core.state import Parameters
 
@@ -34,6 +35,23 @@ def context_at(p: Parameters, context: int) -> int:
 
 
 @small_function
+def set_group_at(p: Parameters, slot: int) -> int:
+    """Return the place of the record of a set group of L2."""
+    return (p.at.set_groups + slot * SET_GROUP_WORDS) & PLACE
+
+
+@small_function
 def set_at(p: Parameters, lane: int, slot: int, partition: int) -> int:
     """Return the place of a set: that of the line `lane` of the groups of a slot, in one partition."""
     return (p.at.sets + ((lane * p.set_groups + slot) * p.partitions + partition) * SET_WORDS) & PLACE
+
+
+@small_function
+def slot_of(p: Parameters, group: int) -> tuple[int, int]:
+    """Return the slot of a line group among the set groups of a partition, and its home partition."""
+    turn = quotient_of(group, p.set_groups, p.set_groups_inverse)
+    slot = rotated(group, turn, p.set_groups)
+    home = 0
+    if p.partitions > 1:  # the groups of a slot are at home in either partition in turn
+        home = (turn + scrambled(slot)) & 1
+    return slot, home

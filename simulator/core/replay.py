@@ -36,6 +36,7 @@ from simulator.core.layout import (
 )
 from simulator.core.line_groups import range_access
 from simulator.core.places import context_at, counters_at, kernel_at, sm_at
+from simulator.core.plain_reads import is_plain, look_ahead, read_sectors
 from simulator.core.program import (
     ADDRESS,
     BARRIER,
@@ -102,8 +103,12 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
     m[scalar.MOVED] = 0  # between L2 and SM
     m[scalar.LOADED] = now
     done = now
+    plain = is_plain(p, kind, hint) and p.group_lines > 1
     for _ in range(rows):
-        done = max(done, range_access(m, p, k, sm, start, row_bytes, now, kind, hint, through_l1))
+        if plain and (start & ((1 << p.line_shift) - 1)) + row_bytes <= 1 << p.line_shift:
+            done = max(done, read_sectors(m, p, k, sm, start, row_bytes, now, through_l1))
+        else:
+            done = max(done, range_access(m, p, k, sm, start, row_bytes, now, kind, hint, through_l1))
         start += stride
     moved = m[scalar.MOVED]
     if not through_l1:
@@ -180,6 +185,9 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
             return room_at
     arrival = t
     from_l2 = 0  # read
+    if last > record + 1:
+        for each in range(record, last):
+            look_ahead(m, p, program, sm, each)
     for each in range(record, last):
         done, moved = issue(m, p, program, k, sm, each, t)
         arrival = max(arrival, done)
@@ -199,6 +207,8 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     if buffer == m[kernel_at(p, k) + KERNEL_STAGES]:
         buffer = 0
     m[context + CONTEXT_BUFFER] = buffer
+    if last < end:
+        look_ahead(m, p, program, sm, last)
     return done if last == end else max(t, m[context + CONTEXT_RING + buffer])
 
 

@@ -24,8 +24,6 @@ VALID = 9
 DIRTY = 10
 PERSISTING = 11  # mask of the ways to be evicted last
 LATEST = 12  # no fill arrives later
-STREAK = 13  # L2: whole-group misses since a part of a group was last touched
-SPLIT = 14  # L2, first lane of the first partition: whether the lanes of a set group are described apart
 READY = 16  # of each way: when the fill arrives
 SET_WORDS = 32
 

@@ -15,14 +15,17 @@ from simulator.core.layout import (
     KERNEL_SLOTS,
     KERNEL_WORDS,
     MAX_CONTEXTS,
+    SET_GROUP_WORDS,
     SM_CAPACITY,
     SM_QUEUE,
     SM_ROOM,
     SM_WORDS,
+    SPLIT,
+    STREAK,
     Int64Array,
 )
 from simulator.core.replacement import LRU, first_order
-from simulator.core.sets import SET_WORDS, SPLIT, STREAK, new_sets
+from simulator.core.sets import SET_WORDS, new_sets
 
 RING = 4096
 """Room of the queue of an SM, in entries."""
@@ -48,6 +51,7 @@ class Places(NamedTuple):
     slices: int = 0  # when each is free, in ticks
     cross: int = 0  # likewise the link to each partition
     mshrs: int = 0  # MSHR_RING pairs
+    set_groups: int = 0  # of L2: what the lanes of one have in common
     sets: int = 0  # of L2, (lane, slot, partition); the lane is the line within its group
     l1_sets: int = 0  # (SM, set)
     log: int = 0  # of accesses, see core/access_log.py
@@ -119,6 +123,7 @@ def laid_out(p: Parameters) -> Parameters:
         "slices": p.slices,
         "cross": p.partitions,
         "mshrs": MSHR_RING * 2,
+        "set_groups": p.set_groups * SET_GROUP_WORDS,
         "sets": p.group_lines * p.set_groups * p.partitions * SET_WORDS,
         "l1_sets": p.sms * p.l1_sets * SET_WORDS,
         "log": p.log_words,
@@ -163,7 +168,8 @@ class State:
         self.contexts = self._table(at.contexts, contexts, CONTEXT_WORDS)
         self.heap = words[at.heap : at.heap + contexts]
         self.sets = self._table(at.sets, p.group_lines * p.set_groups * p.partitions, SET_WORDS)
-        self.split = self.sets[: p.set_groups * p.partitions : p.partitions, SPLIT]
+        self.set_groups = self._table(at.set_groups, p.set_groups, SET_GROUP_WORDS)
+        self.split = self.set_groups[:, SPLIT]
         self.l1_sets = self._table(at.l1_sets, p.sms * p.l1_sets, SET_WORDS)
         self._empty_caches(p)
         self.log = words[at.log : at.log + p.log_words]
@@ -177,7 +183,7 @@ class State:
 
     def _empty_caches(self, p: Parameters) -> None:
         self.sets[:] = new_sets(1, p.l2_ways, first_order(p.replacement))
-        self.sets[:, STREAK] = p.l2_ways
+        self.set_groups[:, STREAK:] = p.l2_ways
         self.split[:] = 1 - p.grouped
         self.l1_sets[:] = new_sets(1, p.l1_ways, first_order(LRU))
 

@@ -21,7 +21,7 @@ from simulator.core.layout import (
     KERNEL_MORE,
     KERNEL_PENDING,
     KERNEL_PROLOGUE,
-    KERNEL_RUN_BYTES,
+    KERNEL_RUNS,
     KERNEL_SLOTS,
     KERNEL_STAGES,
     KERNEL_WEIGHT,
@@ -94,7 +94,7 @@ class Device:
         its[KERNEL_PENDING] = its[KERNEL_LAST] = its[KERNEL_LIVE] = 0
         its[KERNEL_MORE] = 1
         its[KERNEL_WEIGHT] = SM_CAPACITY // ctas_per_sm(self.hardware.sm, header)
-        its[KERNEL_RUN_BYTES] = header.run_bytes
+        its[KERNEL_RUNS] = self._runs(header.run_bytes)
         its[KERNEL_PROLOGUE] = self.hardware.launch.cta_start_ps + header.prologue_ps
         its[KERNEL_STAGES] = min(header.stages, MAX_STAGES)
         count = int(state.scalars[scalar.KERNELS])
@@ -158,6 +158,11 @@ class Device:
             raise TraceError("a record is too large to be explained; split it into records of at most 16 MiB")
         self._observer.logged(state.log[:logged].reshape(-1, ENTRY_WORDS))
         state.scalars[scalar.LOGGED] = 0
+
+    def _runs(self, run_bytes: int) -> int:
+        """Return how many rows a whole line group opens in each channel if it is made of runs of `run_bytes`."""
+        p = self.parameters
+        return max(1, (1 << p.group_shift) // (run_bytes << p.dram.channel_shift)) if run_bytes > 0 else 0
 
     def _feed(self, slot: int) -> None:
         """Give a kernel its next chunk of CTAs."""
