@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,7 +36,13 @@ def override_option(function: F) -> F:
 
 
 def result_options(function: F) -> F:
-    """Add --format, --output, --report and --counters."""
+    """Add --format, --output, --report, --figures and --counters."""
+    function = click.option(
+        "--figures",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Also write every figure of the report into this folder, as SVG and PNG.",
+    )(function)
     function = click.option(
         "--counters",
         type=click.Path(path_type=Path),
@@ -93,24 +100,56 @@ def check_outputs(*paths: Path | None) -> None:
             check_writable(path)
 
 
-def emit(result: Json, form: str, target: Path | None, report: Path | None, counters: Path | None) -> None:
-    """Print or write a result in the form asked for, the HTML report and the counters."""
-    from simulator.report import html, table, text
-    from simulator.report.files import write_text
+@dataclass(frozen=True)
+class Outputs:
+    """Where a result goes, and in which form it is printed."""
 
-    if form == "json":
-        rendered = text.to_json(result)
-    elif form == "csv":
-        rendered = text.to_csv(result)
-    else:
-        terminal = target is None and sys.stdout.isatty()
-        rendered = table.render(
-            result, shutil.get_terminal_size((100, 40)).columns if terminal else 100, color=terminal
-        )
-    if report is not None:
-        write_text(report, html.render(result))
-    if counters is not None:
-        from simulator.report.ncu import page
+    form: str
+    output: Path | None
+    report: Path | None
+    figures: Path | None
+    counters: Path | None
 
-        write_text(counters, page.to_csv(result))
-    output(rendered, target)
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> Outputs:
+        """Return what the options of `result_options` say, and take them out of `options`."""
+        return cls(**{each.name: options.pop(each.name) for each in fields(cls)})
+
+    def check(self) -> None:
+        """Refuse, before any work is done, places that cannot be written to; raises TierscopeError."""
+        from simulator.report.files import check_folder
+
+        check_outputs(self.output, self.report, self.counters)
+        if self.figures is not None:
+            check_folder(self.figures)
+
+    def emit(self, result: Json) -> None:
+        """Write the files asked for, then print the result or write it."""
+        from simulator.report.files import make_folder, write_bytes, write_text
+
+        if self.report is not None:
+            from simulator.report import html
+
+            write_text(self.report, html.render(result))
+        if self.figures is not None:
+            from simulator.report.figures import export
+
+            make_folder(self.figures)
+            for name, content in export.files(result):
+                write_bytes(self.figures / name, content)
+        if self.counters is not None:
+            from simulator.report.ncu import page
+
+            write_text(self.counters, page.to_csv(result))
+        output(self._rendered(result), self.output)
+
+    def _rendered(self, result: Json) -> str:
+        from simulator.report import table, text
+
+        if self.form == "json":
+            return text.to_json(result)
+        if self.form == "csv":
+            return text.to_csv(result)
+        terminal = self.output is None and sys.stdout.isatty()
+        width = shutil.get_terminal_size((100, 40)).columns if terminal else 100
+        return table.render(result, width, color=terminal)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from simulator.cli.options import check_outputs, emit, hardware_options, result_options
+from simulator.cli.options import Outputs, hardware_options, result_options
 from simulator.errors import ConfigError
 
 
@@ -15,23 +16,15 @@ from simulator.errors import ConfigError
 @hardware_options
 @click.option("--exact", is_flag=True, help="Replay every layer and step instead of extrapolating.")
 @result_options
-def replay(
-    trace_file: Path,
-    hardware: str | None,
-    overrides: tuple[str, ...],
-    exact: bool,
-    form: str,
-    output: Path | None,
-    report: Path | None,
-    counters: Path | None,
-) -> None:
+def replay(trace_file: Path, hardware: str | None, overrides: tuple[str, ...], exact: bool, **options: Any) -> None:
     """Replay a trace file (written by `trace generate`, or by hand) on a device."""
     if hardware is None:
         raise ConfigError("no hardware given; add --hardware NAME (tierscope list hardware)")
     from simulator import hardware as devices
 
     device = devices.load(hardware, overrides)
-    check_outputs(output, report, counters)
+    outputs = Outputs.taken_from(options)
+    outputs.check()
     from simulator.cli.progress import announce_compilation, kernel_progress
     from simulator.run.execute import execute, prepare_replay
 
@@ -39,4 +32,4 @@ def replay(
     announce_compilation()
     with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
         result = execute(prepared, progress)
-    emit(result, form, output, report, counters)
+    outputs.emit(result)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.options import check_outputs, emit, hardware_options, result_options
+from simulator.cli.options import Outputs, hardware_options, result_options
 from simulator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,21 +57,14 @@ def workload_options(function: Any) -> Any:
 @hardware_options
 @click.option("--exact", is_flag=True, default=None, help="Replay every layer and step instead of extrapolating.")
 @result_options
-def run(
-    run_file: str | None,
-    exact: bool | None,
-    form: str,
-    output: Path | None,
-    report: Path | None,
-    counters: Path | None,
-    **options: Any,
-) -> None:
+def run(run_file: str | None, exact: bool | None, **options: Any) -> None:
     """Simulate a model's inference on a device.
 
     Everything may be given as options, or as a RUN.toml whose values options override.
     """
+    outputs = Outputs.taken_from(options)
     request = build_request(run_file, options | {"exact": exact})
-    check_outputs(output, report, counters)
+    outputs.check()
     from simulator.cli.progress import announce_compilation, kernel_progress
     from simulator.run.execute import execute, prepare
 
@@ -79,7 +72,7 @@ def run(
     announce_compilation()
     with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
         result = execute(prepared, progress)
-    emit(result, form, output, report, counters)
+    outputs.emit(result)
 
 
 def build_request(run_file: str | None, options: dict[str, Any]) -> RunRequest:

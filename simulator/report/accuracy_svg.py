@@ -9,7 +9,7 @@ from typing import Any
 from simulator import units
 from simulator.report.accuracy import CALIBRATION, shape
 from simulator.report.bench import COLORS
-from simulator.report.charts import INK, MUTED
+from simulator.report.figures.style import INK, MUTED
 from simulator.report.svg import Axis, line, text
 
 Point = Mapping[str, Any]

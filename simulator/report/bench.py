@@ -10,8 +10,8 @@ from typing import Any
 
 from simulator import units
 from simulator.report import html
-from simulator.report.charts import GRID, INK, MUTED, Figure
 from simulator.report.console import render_to_text
+from simulator.report.figures.style import GRID, INK, MUTED, Figure
 from simulator.report.values import DASH
 
 Bench = Mapping[str, Any]

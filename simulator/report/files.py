@@ -13,9 +13,14 @@ from simulator.errors import TierscopeError
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` as UTF-8, replacing the file in one step.
+    """Write `text` to `path` as UTF-8, as `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
-    The text goes to a temporary file beside the target, which is flushed to disk and renamed, so a reader sees the old
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write `content` to `path`, replacing the file in one step.
+
+    It goes to a temporary file beside the target, which is flushed to disk and renamed, so a reader sees the old
     file or the new one.  A symbolic link is followed; a device or pipe is written directly.  Raises TierscopeError
     with the path and the reason when it cannot be written; no partial file is left.
     """
@@ -23,9 +28,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         target = Path(os.path.realpath(path))
         mode = _mode(target)
         if mode is None or stat.S_ISREG(mode):
-            _replace(target, text, mode)
+            _replace(target, content, mode)
         else:
-            target.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+            target.write_bytes(content)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -39,6 +44,23 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         if mode is None or stat.S_ISREG(mode):
             with _temporary(target):
                 pass
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Check, before a long run starts, that files can be written into a folder, or that it can be made.
+
+    Nothing is left behind.  Raises TierscopeError with the path and the reason.
+    """
+    place = Path(os.path.realpath(path))
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        reason = f"{str(place)!r} is not a directory"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        reason = f"no permission to create files in {str(place)!r}"
+    else:
+        return
+    raise TierscopeError(f"cannot write into {os.fspath(path)!r}: {reason}")
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
@@ -61,10 +83,10 @@ def _mode(target: Path) -> int | None:
     return mode
 
 
-def _replace(target: Path, text: str, mode: int | None) -> None:
+def _replace(target: Path, content: bytes, mode: int | None) -> None:
     with _temporary(target) as temporary:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if mode is not None:

@@ -34,7 +34,7 @@ class KernelGroup:
     @cached_property
     def time_s(self) -> float:
         """Time of all launches; a null time counts as zero."""
-        return self._sum("time_s") or 0.0
+        return self.total("time_s") or 0.0
 
     @cached_property
     def launches(self) -> int:
@@ -49,17 +49,22 @@ class KernelGroup:
     @cached_property
     def asked_bytes(self) -> float | None:
         """Bytes that the records ask L2 for, read and written."""
-        return self._sum("read_bytes", "write_bytes")
+        return self.total("read_bytes", "write_bytes")
 
     @cached_property
     def flops(self) -> float | None:
         """Floating-point operations, a multiply-add being two."""
-        return self._sum("flops")
+        return self.total("flops")
+
+    @cached_property
+    def l2_bytes(self) -> float | None:
+        """Bytes that L2 sends to the SMs and takes from them: what L1 answers is not among them."""
+        return self.total("l2_read_bytes", "write_bytes")
 
     @cached_property
     def dram_bytes(self) -> float | None:
         """Bytes read from and written to device memory."""
-        return self._sum("dram_read_bytes", "dram_write_bytes")
+        return self.total("dram_read_bytes", "dram_write_bytes")
 
     @property
     def dram_bandwidth_bytes_per_s(self) -> float | None:
@@ -105,7 +110,14 @@ class KernelGroup:
         """What limited the launches for most of their time."""
         return next(iter(self.time_by_limiter))
 
-    def _sum(self, *keys: str) -> float | None:
+    def mean(self, key: str) -> float | None:
+        """Return the mean of a quantity of the launches, weighted by their time."""
+        rows = zip(self.kernels, self.weights, strict=True)
+        known = [(k[key], (k["time_s"] or 0.0) * weight) for k, weight in rows if k[key] is not None]
+        return ratio(sum(value * time_s for value, time_s in known), sum(time_s for _, time_s in known))
+
+    def total(self, *keys: str) -> float | None:
+        """Return the sum of some quantities over all launches."""
         pairs = zip(self.kernels, self.weights, strict=True)
         return total(None if k[key] is None else k[key] * weight for k, weight in pairs for key in keys)
 

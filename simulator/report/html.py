@@ -1,18 +1,21 @@
-"""A result as one HTML file that needs no network: headline, memory chart, roofline, time bars, kernels.
+"""A result as one HTML file that needs no network: headline, memory chart, figures, kernels.
 
-`page.html` is the page, `page.css` and `page.js` go into it, and so does plotly.js.  Names come from users' files:
-jinja2 escapes all text, and the figures are embedded as JSON that cannot close its script element.
+`page.html` is the page, its style sheets and `page.js` go into it, and so does plotly.js.  Names come from users'
+files: jinja2 escapes all text, and the figures are embedded as JSON that cannot close its script element.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from simulator.report import charts, concurrency, groups, headline, memory_chart, table, values
+from simulator.report import concurrency, groups, headline, memory_chart, table, values
+from simulator.report.figures import catalog
+from simulator.report.figures.catalog import Picture
+from simulator.report.figures.style import Figure, LegendEntry, chosen_by, words
 from simulator.report.groups import KernelGroup, TimeBudget
 from simulator.report.values import Result, at, plain
 
@@ -52,24 +55,20 @@ def template(name: str) -> Template:
 
 def _page(result: Result) -> dict[str, Any]:
     """Return the variables of `page.html`."""
-    figures = {"roofline": charts.roofline(result), "time": charts.time_bars(result)}
+    figures = catalog.drawn(result)
     return {
         "title": headline.title(result),
         "circumstances": headline.circumstances(result),
         "figures": headline.figures(result),
         "verdict": headline.verdict(result),
         "exactness": headline.exactness(result),
-        "memory_name": headline.memory_name(result),
         "in_flight": concurrency.levels(result),
         "in_flight_notes": concurrency.HOW_TO_READ,
         "waits": concurrency.waits(result),
         "servers": concurrency.servers(result),
         "memory_charts": memory_chart.charts(result),
         "ramp": memory_chart.RAMP,
-        "has": {name: figure is not None for name, figure in figures.items()},
-        "left_out": charts.points(result)[1],
-        "roofline_legend": charts.roofline_legend(result),
-        "time_legend": charts.time_legend(result),
+        "sections": sections(result, figures),
         "kernel_columns": KERNEL_COLUMNS,
         "kernel_rows": kernel_rows(result),
         "kernels_left_out": max(0, len(groups.by_name(result)) - MOST_ROWS),
@@ -77,11 +76,33 @@ def _page(result: Result) -> dict[str, Any]:
         "config": _pretty(result["config"]),
         "packages": at(result, "provenance", "packages") or {},
         "plain": plain,
-        "figures_json": json_for_script(figures),
+        "figures_json": json_for_script({key: figure for key, figure in figures.items() if figure}),
         "style": resource("page.css"),
+        "memory_style": resource("memory_chart.css"),
         "script": resource("page.js"),
         "plotly": plotly(),
     }
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure on the page: its picture, whether there is anything to draw, and the words below it."""
+
+    picture: Picture
+    drawn: bool
+    legend: Sequence[LegendEntry]
+    caption: str
+
+
+def sections(result: Result, figures: Mapping[str, Figure | None]) -> dict[str, list[Shown]]:
+    """Return the figures under each heading; those that have neither marks nor an excuse are left out."""
+    found: dict[str, list[Shown]] = {}
+    for picture in catalog.PICTURES:
+        drawn = figures[picture.key] is not None
+        if drawn or picture.empty:
+            legend = picture.legend(result) if drawn else ()
+            found.setdefault(picture.section, []).append(Shown(picture, drawn, legend, picture.explained(result)))
+    return found
 
 
 def json_for_script(value: Any) -> str:
@@ -114,31 +135,50 @@ KERNEL_COLUMNS = (
     ("Mean", "number"),
     ("CTAs", "number"),
     ("L2 hits", "number"),
+    ("In flight", "number"),
     ("DRAM bytes", "number"),
     ("DRAM bandwidth", "number"),
     ("Limiter", "text"),
 )
 
 
-def kernel_rows(result: Result) -> list[list[Cell]]:
+@dataclass(frozen=True)
+class Row:
+    """A row of the kernel table, and what it is chosen by."""
+
+    cells: list[Cell]
+    operator: str
+    kernel: str
+
+
+def kernel_rows(result: Result) -> list[Row]:
     """Return the rows of the kernel table, the longest kernels first; the columns are `KERNEL_COLUMNS`."""
     budget = groups.time_budget(result)
-    return [_kernel_row(group, budget) for group in groups.by_name(result)[:MOST_ROWS]]
+    return [
+        Row(
+            _cells(group, budget),
+            chosen_by("operator", group.operator or "unnamed"),
+            chosen_by("kernel", group.label),
+        )
+        for group in groups.by_name(result)[:MOST_ROWS]
+    ]
 
 
-def _kernel_row(group: KernelGroup, budget: TimeBudget) -> list[Cell]:
+def _cells(group: KernelGroup, budget: TimeBudget) -> list[Cell]:
     share = budget.share(group.time_s)
     launches = group.launches
+    flight = group.mean("mean_outstanding_bytes")
     bandwidth = group.dram_bandwidth_bytes_per_s
     return [
         Cell(plain(group.label)),
-        Cell(charts.words(group.operator or "unnamed")),
+        Cell(words(group.operator or "unnamed")),
         Cell(values.time(group.time_s), group.time_s),
         Cell(values.percent(share), share or 0.0, share or 0.0),
         Cell(values.count(launches), launches),
         Cell(values.time(group.mean_time_s), group.mean_time_s),
         Cell(table.grid(group), group.ctas[1] if group.ctas else -1),
         Cell(values.percent(group.l2_hit_rate), _order(group.l2_hit_rate)),
+        Cell(values.size(flight), _order(flight)),
         Cell(values.size(group.dram_bytes), _order(group.dram_bytes)),
         Cell(values.rate(bandwidth), _order(bandwidth)),
         Cell(plain(group.limiter)),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from html import escape
 
-from simulator.report.charts import GRID, INK
+from simulator.report.figures.style import GRID, INK
 
 
 class Axis:

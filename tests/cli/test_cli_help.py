@@ -28,7 +28,7 @@ def commands(group: click.Group, path: str = "tierscope") -> Iterator[tuple[str,
 
 COMMANDS = dict(commands(cli))
 LEAVES = [path for path, command in COMMANDS.items() if not isinstance(command, click.Group)]
-HEAVY = ["numba", "numpy", "pyarrow", "plotly", "pydantic", "networkx", "simpy", "rich", "jinja2"]
+HEAVY = ["numba", "numpy", "pyarrow", "plotly", "matplotlib", "pydantic", "networkx", "simpy", "rich", "jinja2"]
 
 
 def test_the_contract_s_commands_are_there() -> None:

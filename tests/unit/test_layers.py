@@ -49,11 +49,12 @@ LIBRARIES = {  # where an outside library may be imported
     "click": {"cli"},
     "plotly": {"report"},
     "jinja2": {"report"},
+    "matplotlib": {"report"},
     "pyarrow": {"trace", "validation"},
     "rich": {"report", "cli"},
 }
 
-SLOW = ("numba", "llvmlite", "pyarrow", "plotly", "rich", "networkx", "simpy")
+SLOW = ("numba", "llvmlite", "pyarrow", "plotly", "matplotlib", "rich", "networkx", "simpy")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,0 +1,116 @@
+"""Every figure of a report in its order: its name, what draws it, and how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from simulator.report.figures import in_flight, roofline, time_bars
+from simulator.report.figures.style import Figure, LegendEntry
+from simulator.report.values import Result
+
+
+def _nothing(result: Result) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure: `draw` returns None where the result has nothing to draw, and then `empty` is said, if anything.
+
+    `section` is the heading of the page it stands under; `wide` ones take its whole width.  `left_out` names what is
+    not shown.
+    """
+
+    key: str
+    section: str
+    title: str
+    draw: Callable[[Result], Figure | None]
+    legend: Callable[[Result], Sequence[LegendEntry]]
+    caption: str
+    empty: str = ""
+    wide: bool = field(default=False, kw_only=True)
+    left_out: Callable[[Result], Sequence[str]] = field(default=_nothing, kw_only=True)
+
+    def explained(self, result: Result) -> str:
+        """Return the caption, with what is not shown."""
+        missing = self.left_out(result)
+        return f"{self.caption} Not shown: {', '.join(missing)}." if missing else self.caption
+
+
+def _roofline(level: roofline.Level, title: str, caption: str) -> Picture:
+    return Picture(
+        f"roofline-{level.key}",
+        "Roofline",
+        title,
+        lambda result: roofline.draw(result, level),
+        lambda result: roofline.legend(result, level),
+        caption,
+    )
+
+
+PICTURES = (
+    Picture(
+        "time",
+        "Time",
+        "Time by operator",
+        time_bars.draw,
+        time_bars.legend,
+        "A bar is the time in all kernels of an operator class, split by what limited each kernel; the bars, with "
+        "the time between kernels, add up to the run. Click a bar to see that class alone.",
+        "No kernel took any time.",
+        wide=True,
+    ),
+    Picture(
+        "roofline-dram",
+        "Roofline",
+        "At device memory",
+        roofline.draw,
+        roofline.legend,
+        "Each dot is an operator class, its size growing with its share of the time; the diamond is the whole run, "
+        "launches included. A dot on a sloped line moves DRAM bytes as fast as that line allows; a dot on the flat "
+        "line computes at the peak. The distance below the line is what latency, launches or lack of concurrency "
+        "cost. The L2 line is the ceiling if the same bytes came from L2.",
+        "No operator has both flops and DRAM traffic, so there is no roofline.",
+        wide=True,
+        left_out=lambda result: roofline.points(result)[1],
+    ),
+    _roofline(
+        roofline.L2,
+        "At L2",
+        "The same dots over the bytes that L2 sends to the SMs and takes from them. A dot stands to the left of its "
+        "place at device memory by the bytes that hit in L2.",
+    ),
+    _roofline(
+        roofline.SM,
+        "At the SMs",
+        "The same dots over the bytes that SMs ask for, what L1 answers included; the ceiling is their ports.",
+    ),
+    _roofline(
+        roofline.LINK, "At the link to the host", "The whole run, over the bytes that were copied in from the host."
+    ),
+    Picture(
+        "needed",
+        "Concurrency",
+        "In flight against needed",
+        in_flight.draw_needed,
+        in_flight.needed_legend,
+        "Each dot is a kernel. To the left of 1 it has fewer bytes in flight than the bandwidth of the slower of L2 "
+        "and memory needs, and latency bounds it: on the line at the unloaded latency, below it at a longer one. To "
+        "the right of 1 there is enough in flight, and more only queues.",
+    ),
+    Picture(
+        "filled",
+        "Concurrency",
+        "How full the queues were",
+        in_flight.draw_filled,
+        in_flight.filled_legend,
+        "For how much of the time so many bytes were on their way to one SM, and between L2 and memory; for the rest"
+        " there was nothing.",
+    ),
+)
+
+
+def drawn(result: Result) -> dict[str, Figure | None]:
+    """Return every figure by key; None where there is nothing to draw."""
+    return {picture.key: picture.draw(result) for picture in PICTURES}

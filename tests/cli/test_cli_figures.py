@@ -1,0 +1,32 @@
+"""Do the figures of a run come out as files, and are bad places refused before the run?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commandline import SMALL, Command
+
+
+def test_figures_are_written_as_svg_and_png(tierscope: Command, tmp_path: Path) -> None:
+    done = tierscope(*SMALL, "--figures", "paper/figures", "--format", "csv", "--output", "r.csv")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    names = {path.name for path in (tmp_path / "paper" / "figures").iterdir()}
+    assert {f"{key}.{form}" for key in ("memory", "time", "roofline-dram") for form in ("svg", "png")} <= names
+    assert {path.suffix for path in (tmp_path / "paper" / "figures").iterdir()} == {".svg", ".png"}
+
+
+def test_a_replay_has_figures_too(tierscope: Command, tmp_path: Path) -> None:
+    assert tierscope("trace", "generate", *SMALL[1:], "--output", "t.parquet").code == 0
+    assert tierscope("replay", "t.parquet", *SMALL[3:5], "--figures", ".").code == 0
+    assert (tmp_path / "memory.svg").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(("place", "words"), [("r.txt", "not a directory"), ("r.txt/figures", "not a directory")])
+def test_bad_places_are_refused_in_one_line(tierscope: Command, tmp_path: Path, place: str, words: str) -> None:
+    (tmp_path / "r.txt").write_text("kept")
+    done = tierscope(*SMALL, "--figures", place)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert line.startswith(f"tierscope: cannot write into {place!r}: ") and words in line
+    assert [path.name for path in tmp_path.iterdir()] == ["r.txt"]

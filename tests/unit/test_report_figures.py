@@ -1,0 +1,159 @@
+"""The figures by themselves: numbers by hand, and files for print that have every mark in them."""
+
+from __future__ import annotations
+
+import io
+import math
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from test_report_sample import kernel, nulled, renamed, sample
+
+from simulator.report import memory_chart
+from simulator.report.figures import catalog, export, in_flight, roofline, static
+from simulator.report.figures.style import chosen_by
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def placed() -> dict[str, Any]:
+    """Return a result in which every figure has something to show."""
+    result = sample()
+    result["tiers"]["link"] = dict.fromkeys(result["tiers"]["link"], 0.5) | {"read_bytes": 2**30, "exposed_s": 1e-3}
+    result["tiers"]["link"]["peak_bandwidth_bytes_per_s"] = 3e10
+    return result
+
+
+def test_every_figure_has_something_to_show_somewhere() -> None:
+    assert [key for key, figure in catalog.drawn(placed()).items() if figure is None] == []
+
+
+def test_keys_are_unique_and_name_files() -> None:
+    keys = [picture.key for picture in catalog.PICTURES]
+    assert len(set(keys)) == len(keys)
+    assert all(key.replace("-", "").isalnum() for key in keys)
+
+
+@pytest.mark.parametrize("result", [sample([]), nulled(sample())], ids=["empty", "nulled"])
+def test_nothing_to_show_is_no_error(result: dict[str, Any]) -> None:
+    assert all(figure is None or figure["data"] for figure in catalog.drawn(result).values())
+    assert dict(export.files(result))
+
+
+def test_rooflines_of_tiers_differ_by_the_bytes_that_hit() -> None:
+    """1 Gflop over 4 MB from memory, 10 MB from L2 and 20 MB asked for."""
+    one = kernel(
+        "a", "gemm", flops=1e9, dram_read_bytes=4e6, l2_read_bytes=9e6, read_bytes=19e6, write_bytes=1e6, time_s=1e-5
+    )
+    result = sample([one])
+    found = {}
+    for level in (roofline.DRAM, roofline.L2, roofline.SM):
+        (point,), _ = roofline.points(result, level)
+        found[level.key] = point.intensity
+    assert found == {"dram": pytest.approx(250), "l2": pytest.approx(100), "sram": pytest.approx(50)}
+
+
+def test_the_link_has_a_roofline_when_it_is_used() -> None:
+    assert roofline.draw(sample(), roofline.LINK) is None
+    figure = roofline.draw(placed(), roofline.LINK)
+    assert figure is not None
+    assert [trace["name"] for trace in figure["data"]] == ["link peak", "whole run"]
+
+
+def test_bytes_in_flight_against_needed_by_hand() -> None:
+    """Half of what is read misses: memory's 3.18 TB/s let L2 send 6.36 TB/s; 31.8 MB in 10 us are half of that."""
+    one = kernel(
+        "a",
+        "gemm",
+        time_s=1e-5,
+        l2_read_bytes=31.8e6,
+        dram_read_bytes=15.9e6,
+        mean_outstanding_bytes=2e6,
+        needed_outstanding_bytes=4e6,
+    )
+    (found,) = in_flight.held(sample([one]))
+    assert (found.in_flight, found.bandwidth) == (pytest.approx(0.5), pytest.approx(0.5))
+
+
+def test_queues_are_drawn_from_the_emptiest_to_the_fullest() -> None:
+    result = sample()
+    result["concurrency"]["sm"]["histogram"] = [
+        {"below_bytes": 2048, "share": 0.5},
+        {"below_bytes": 1024, "share": 0.25},
+        {"below_bytes": None, "share": 0.25},
+    ]
+    figure = in_flight.draw_filled(result)
+    assert figure is not None
+    assert figure["layout"]["xaxis"]["categoryarray"] == ["1 KiB", "2 KiB", "more"]
+    assert figure["data"][0]["y"] == [50, 25, 25]
+
+
+def test_marks_are_found_by_the_kernel_or_operator_they_stand_for() -> None:
+    for key, kind in (("time", "operator"), ("roofline-dram", "operator"), ("needed", "kernel")):
+        figure = catalog.drawn(sample())[key]
+        assert figure is not None
+        keys = [each for trace in figure["data"] for each in trace.get("customdata", ())]
+        assert keys
+        assert all(each.startswith(f"{kind}:") for each in keys)
+    assert chosen_by("operator", "gemm") == "operator:gemm"
+
+
+# For print
+
+
+def pixels(content: bytes) -> Any:
+    return matplotlib.image.imread(io.BytesIO(content), format="png")[:, :, :3]
+
+
+@pytest.mark.parametrize("form", static.FORMATS)
+@pytest.mark.parametrize("result", [placed(), renamed(placed(), "a$b_{c}<i>&$")], ids=["sample", "hostile"])
+def test_every_figure_is_exported_and_not_empty(result: dict[str, Any], form: str) -> None:
+    exported = {name: content for name, content in export.files(result) if name.endswith(form)}
+    assert set(exported) == {f"{key}.{form}" for key in ("memory", *catalog.drawn(result))}
+    for name, content in exported.items():
+        if form == "svg":
+            assert len(list(ET.fromstring(content).iter(f"{SVG}path"))) > 10, name
+        else:
+            image = pixels(content)
+            assert image.shape[1] > 1000
+            assert np.mean(np.any(image < 0.9, axis=2)) > 0.01, f"{name} is blank"
+
+
+def test_exports_are_the_same_each_time() -> None:
+    picture = catalog.PICTURES[0]
+    figure = picture.draw(sample())
+    assert figure is not None
+    for form in static.FORMATS:
+        assert static.render(figure, picture.legend(sample()), form) == static.render(
+            figure, picture.legend(sample()), form
+        )
+
+
+def test_bars_for_print_are_as_long_as_they_should_be() -> None:
+    """Two classes, one three times as long as the other: so many pixels of its colour in a row."""
+    result = sample(
+        [
+            kernel("a", "gemm", time_s=3e-6, launch_s=0.0, limiter="compute"),
+            kernel("b", "norm", time_s=1e-6, launch_s=0.0, limiter="launch"),
+        ]
+    )
+    picture = catalog.PICTURES[0]
+    figure = picture.draw(result)
+    assert figure is not None
+    image = np.round(255 * pixels(static.render(figure, (), "png")))
+    lengths = []
+    for trace in figure["data"][:2]:
+        ink = [int(trace["marker"]["color"][at : at + 2], 16) for at in (1, 3, 5)]
+        rows = np.all(np.abs(image - ink) < 2, axis=2).sum(axis=1)
+        lengths.append(int(np.median(rows[rows > 0])))
+    assert math.isclose(lengths[0] / lengths[1], 3, rel_tol=0.02)
+
+
+def test_the_memory_chart_for_print_has_all_its_words() -> None:
+    row, _ = memory_chart.charts(placed())
+    root = ET.fromstring(static.render_chart(row, "svg"))
+    words = [box for box in root.iter(f"{SVG}g") if str(box.get("id", "")).startswith("text_")]
+    assert len(words) == sum(len(box.labels) for box in row.boxes) + sum(len(arrow.labels) for arrow in row.arrows)
