@@ -15,6 +15,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the core in the controller (or the only process) of a test run."""
     if hasattr(config, "workerinput") or os.environ.get("NUMBA_DISABLE_JIT") == "1":
         return
+    _compile_analysis()
     from simulator import hardware
     from simulator.core.compiled import is_compiled
     from simulator.memory import Device
@@ -48,3 +49,19 @@ def pytest_configure(config: pytest.Config) -> None:
     copies = HostCopies(spec)
     copies.start(Path.FROM_DRAM, 1, 0)
     copies.advance(copies.next_ps)
+
+
+def _compile_analysis() -> None:
+    """Compile what the analysis of locality takes."""
+    from simulator.analysis import locality, order, reuse
+    from simulator.core.compiled import is_compiled
+    from simulator.trace.record import KernelHeader, Records, TracedKernel, TraceHeader
+
+    functions = ("interleave.interleave", "spatial.count_spatial", "reuse_count.count_runs", "reuse_count.count_last")
+    if all(map(is_compiled, (*functions, "reuse_stack.move_slots"))):
+        return
+    records = Records.of(2, address=np.array([0, 1 << 14]), requester=np.zeros(2))
+    header = KernelHeader("compile", "", -1, 0, 1, 32, 0, 0, 1, 0, 2, 64, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reuse, "FIRST_PAGES", 1)  # too few, so that they are moved
+        locality.locality(TraceHeader(), [TracedKernel(header, (records,))], order.Order())

@@ -47,9 +47,25 @@ def row_progress(description: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def announce_compilation() -> None:
-    """Say so when the memory core has to be compiled first."""
+@contextmanager
+def record_progress(description: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    """Show how many of `total` records are done; yields what to call with each further number of them."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def announce_compilation(
+    function: str = "replay.advance", what: str = "the memory core", duration: str = "about a minute"
+) -> None:
+    """Say so when `what`, with `function` as its largest part, has to be compiled first."""
     from simulator.core.compiled import is_compiled
 
-    if not is_compiled():
-        print("compiling the memory core for this machine (once, about a minute)", file=sys.stderr, flush=True)
+    if not is_compiled(function):
+        print(f"compiling {what} for this machine (once, {duration})", file=sys.stderr, flush=True)

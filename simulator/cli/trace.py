@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from simulator.cli.locality import locality_command
 from simulator.cli.options import check_outputs, hardware_options
 from simulator.cli.run import build_request, workload_options
 
@@ -47,3 +48,6 @@ def info_command(trace_file: Path, form: str) -> None:
     summary = summarise(header, kernels)
     rendered = trace_table.to_json(summary) if form == "json" else trace_table.render(summary)
     click.echo(rendered, nl=not rendered.endswith("\n"))
+
+
+trace.add_command(locality_command)

@@ -37,6 +37,7 @@ def test_the_contract_s_commands_are_there() -> None:
         "predict",
         "trace generate",
         "trace info",
+        "trace locality",
         "replay",
         "bench",
         "validate",
