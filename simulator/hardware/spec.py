@@ -52,6 +52,7 @@ class Sm(Spec):
     port_bytes_per_clock: Count  # L2-to-SM read port
     outstanding_bytes: PositiveBytes  # loads in flight per SM
     vector_flops_per_clock: Count  # fp32 outside the matrix units
+    exponentials_per_clock: Count  # fp32, of the special-function units
     tensor_flops_per_clock: TensorRate
 
 

@@ -1,9 +1,7 @@
-"""Attention kernels: decode with the KV split over CTAs, and prefill with K/V tiles re-read per query tile.
+"""Decode attention with the KV split over CTAs, and what it shares with the attention of a prompt (`prefill`).
 
-Which decode kernel runs, its tile and its splits are in `decode_plan`.  Prefill tiles follow FlashAttention-2
-(csrc/flash_attn: flash_api.cpp, flash_fwd_launch_template.h) and, on devices with asynchronous bulk copies,
-FlashAttention-3 (hopper: tile_size.h).  The query heads of a KV head share its tiles (packed GQA), but for masked
-multi-head attention.  K and V of a page are stored head by head.
+Which decode kernel runs, its tile and its splits are in `decode_plan`.  The query heads of a KV head share its tiles
+(packed GQA), but for masked multi-head attention.  K and V of a page are stored head by head.
 """
 
 from __future__ import annotations
@@ -20,13 +18,11 @@ from simulator.lowering.decode_plan import (
     Plan,
     Tile,
     decode_plan,
-    fitting,
     group_of,
     key_tiles_of,
     query_tiles_of,
     shared_bytes,
 )
-from simulator.lowering.gemm import bulk_copies
 from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.layout import SECTOR_BYTES, KvLayout, Matrix, Runs
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
@@ -48,17 +44,6 @@ class Operands:
     value: int
     block_table: int | None
     workspace: int
-
-
-def prefill_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
-    """Return the tile of a prefill kernel by head size."""
-    d = shape.head_dim
-    if bulk_copies(hardware):
-        keys = 128 if d <= 128 else 96 if d <= 192 else 80
-        return fitting(Tile(192 if d <= 64 else 128, keys, 384, 4, 168), shape, hardware)
-    if d <= 64:
-        return fitting(Tile(128, 128, 128, 2, 255), shape, hardware)
-    return fitting(Tile(64 if d <= 128 else 128, 64, 128 if d <= 128 else 256, 2, 255), shape, hardware)
 
 
 def lower_decode(
@@ -110,10 +95,10 @@ def _decode_kernel(
         rows = np.minimum(group - query_tile * tile.queries, tile.queries)
         first_head = head * group + query_tile * tile.queries
         program = ProgramBuilder(kernel)
-        _add_block_table(program, shape, operands, cta, sequence, first, last)
+        add_block_table(program, shape, operands, cta, sequence, first, last)
         query = operands.query.tile(sequence, 1, first_head * query_width, rows * query_width)
         program.add(cta, Op.READ, query, barrier=True)
-        _add_keys(program, shape, operands, cta, sequence, head, first, last, tile.keys, cycles)
+        add_keys(program, shape, operands, cta, sequence, head, first, last, tile.keys, cycles)
         if splits > 1:
             place = (split * shape.batch + sequence) * shape.heads + first_head
             row = (shape.head_dim + 1) * PARTIAL_BYTES
@@ -191,56 +176,6 @@ def _combine_kernel(
     return traced_whole("decode attention combine", "decode_attention", layer, step, launch, 0, program.records())
 
 
-def lower_prefill(
-    shape: AttentionShape,
-    operands: Operands,
-    hardware: Hardware,
-    scalars: Implementation,
-    kernel: int,
-    layer: int | None = None,
-    step: int = 0,
-) -> TracedKernel:
-    """Return the prefill kernel: a CTA per query tile, head and sequence, walking the keys its rows see."""
-    tile = prefill_tile(shape, hardware)
-    query_tiles = -(-shape.query_len // tile.queries)
-    past = shape.kv_len - shape.query_len
-    cycles = _pair_cycles(shape, tile, hardware, scalars)
-    query_width = shape.head_dim * shape.activation_dtype.bytes
-    output_width = operands.output.row_bytes // shape.heads
-
-    def make(cta: IntArray) -> Records:
-        rest, backwards = np.divmod(cta, query_tiles)
-        query_tile = query_tiles - 1 - backwards  # the longest rows first
-        sequence, head = np.divmod(rest, shape.heads)
-        row = query_tile * tile.queries
-        rows = np.minimum(shape.query_len - row, tile.queries)
-        end = past + row + rows if shape.causal else np.full(len(cta), shape.kv_len)
-        begin = np.zeros(len(cta), np.int64)
-        if shape.window is not None:
-            begin = np.maximum(0, past + row - shape.window + 1) // tile.keys * tile.keys
-        token = sequence * shape.query_len + row
-        program = ProgramBuilder(kernel)
-        _add_block_table(program, shape, operands, cta, sequence, begin, end)
-        query = operands.query.tile(token, rows, head * query_width, query_width)
-        program.add(cta, Op.READ, query, barrier=True)
-        _add_keys(program, shape, operands, cta, sequence, head // group_of(shape), begin, end, tile.keys, cycles)
-        written = operands.output.tile(token, rows, head * output_width, output_width)
-        program.add(cta, Op.WRITE, written, barrier=True)
-        return program.records()
-
-    return traced_parts(
-        f"prefill attention {tile.queries}x{tile.keys}",
-        "prefill_attention",
-        layer,
-        step,
-        _launch(shape, tile, scalars),
-        shape.flops,
-        shape.batch * shape.heads * query_tiles,
-        6 * -(-shape.kv_len // tile.keys) + 3,
-        make,
-    )
-
-
 def kv_layout(shape: AttentionShape) -> KvLayout:
     """Return how the KV cache that a kernel reads is stored."""
     capacity = shape.kv_stride_tokens
@@ -262,7 +197,7 @@ def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars:
     return product + softmax // 2
 
 
-def _add_block_table(
+def add_block_table(
     program: ProgramBuilder,
     shape: AttentionShape,
     operands: Operands,
@@ -280,7 +215,7 @@ def _add_block_table(
     program.add(cta, Op.READ, contiguous(operands.block_table + begin, end - begin))
 
 
-def _add_keys(
+def add_keys(
     program: ProgramBuilder,
     shape: AttentionShape,
     operands: Operands,

@@ -106,26 +106,73 @@ class KvWrite:
     sequences: int
     first: int
     count: int
-    source: int  # address of the new K and V
+    source: int  # address of the new K and V, or of q, K and V
     source_bytes: int
     slots: int  # address of the slot mapping
     key: int
     value: int
 
 
-def lower_kv_write(write: KvWrite, layout: KvLayout, kernel: int, layer: int | None, step: int) -> TracedKernel:
-    """Return the kernel that scatters the new K and V of each token into its page, one CTA per token."""
+@dataclass(frozen=True, slots=True)
+class KvWriteKernel:
+    """How a framework's kernel that writes K and V goes about it."""
+
+    name: str = "kv_write"
+    tokens: int = 1  # of a CTA
+    threads: int = 512
+    registers: int = REGISTERS
+    prologue_ps: int = 0
+    in_turn: bool = False  # waits for the slot, then for K, then for V
+
+
+def lower_kv_write(
+    write: KvWrite, layout: KvLayout, kernel: int, layer: int | None, step: int, how: KvWriteKernel | None = None
+) -> TracedKernel:
+    """Return the kernel that scatters the new K and V of each token into its page, one CTA per token or as `how`
+    says."""
+    how = how or KvWriteKernel()
     tokens = write.sequences * write.count
-    cta = np.arange(tokens)
+    token = np.arange(tokens)
+    cta = token // how.tokens
     program = ProgramBuilder(kernel)
-    slot = write.slots + cta * SLOT_BYTES // SECTOR_BYTES * SECTOR_BYTES
+    slot = write.slots + token * SLOT_BYTES // SECTOR_BYTES * SECTOR_BYTES
     program.add(cta, Op.READ, contiguous(slot, SECTOR_BYTES))
-    program.add(cta[:, None], Op.READ, pieces(*shares(write.source, write.source_bytes, tokens)))
-    for base in (write.key, write.value):
-        for runs in _kv_runs(write, layout):
-            program.add(cta[:, None], Op.WRITE, runs._replace(address=base + runs.address), barrier=True)
-    launch = Launch(threads=512, registers=REGISTERS, shared_bytes=0, stages=16)
-    return traced_whole("kv_write", "kv_write", layer, step, launch, 0, program.records())
+    halves = 2 if how.in_turn else 1
+    source = pieces(*shares(write.source, write.source_bytes // halves, tokens))
+    for number, bases in enumerate(((write.key,), (write.value,)) if how.in_turn else ((write.key, write.value),)):
+        start = source.address + number * (write.source_bytes // halves)
+        program.add(cta[:, None], Op.READ, source._replace(address=start), barrier=how.in_turn)
+        for base in bases:
+            for runs in _kv_runs(write, layout):
+                program.add(cta[:, None], Op.WRITE, runs._replace(address=base + runs.address), barrier=True)
+    launch = Launch(how.threads, how.registers, shared_bytes=0, stages=16, prologue_ps=how.prologue_ps)
+    return traced_whole(how.name, "kv_write", layer, step, launch, 0, program.records())
+
+
+@dataclass(frozen=True, slots=True)
+class RotaryKernel:
+    """A kernel that turns q and K where they lie, in one buffer with V, and writes K and V into their pages."""
+
+    cta_bytes: int  # of q that a CTA turns
+    threads: int
+    registers: int
+    prologue_ps: int
+
+
+def lower_rotary(write: KvWrite, rotated_bytes: int, kv_bytes: int, kernel: int, how: RotaryKernel) -> TracedKernel:
+    """Return the kernel that reads q, K and V, writes `rotated_bytes` of them back, and `kv_bytes` of K and of V: where
+    the tokens of a CTA go is read first."""
+    ctas = max(1, -(-(rotated_bytes - kv_bytes) // how.cta_bytes))
+    cta = np.arange(ctas)
+    tokens = write.sequences * write.count
+    program = ProgramBuilder(kernel)
+    slot = write.slots + cta * tokens // ctas * SLOT_BYTES // SECTOR_BYTES * SECTOR_BYTES
+    program.add(cta, Op.READ, contiguous(slot, SECTOR_BYTES))
+    program.add(cta[:, None], Op.READ, pieces(*shares(write.source, write.source_bytes, ctas)), barrier=True)
+    for base, size in ((write.source, rotated_bytes), (write.key, kv_bytes), (write.value, kv_bytes)):
+        program.add(cta[:, None], Op.WRITE, pieces(*shares(base, size, ctas)), barrier=True)
+    launch = Launch(how.threads, how.registers, shared_bytes=0, stages=16, prologue_ps=how.prologue_ps)
+    return traced_whole("rope and kv_write", "kv_write", None, 0, launch, 0, program.records())
 
 
 def _kv_runs(write: KvWrite, layout: KvLayout) -> Iterator[Runs]:

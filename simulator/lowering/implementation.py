@@ -31,6 +31,7 @@ class Implementation(Spec):
     prologue_ps: Annotated[Picoseconds, Field(ge=0)]  # per CTA: set-up before the first load and after the last store
     replay_ps: Annotated[Picoseconds, Field(ge=0)]  # from the end of a graph to the start of its next replay
     matrix_efficiency: Annotated[float, Field(gt=0, le=1)]  # part of the peak matrix rate that the main loop keeps up
+    softmax_exposed: Annotated[float, Field(ge=0, le=1)] = 1.0  # part of a prompt's softmax that no product hides
 
 
 class Implementations(Spec):

@@ -12,6 +12,7 @@ from simulator.lowering import attention as attention_kernels
 from simulator.lowering import elementwise, gemm
 from simulator.lowering.implementation import implementations
 from simulator.lowering.layout import AddressMap, Matrix, allocate, panel_bytes_of
+from simulator.lowering.prefill import lower_prefill
 from simulator.lowering.template import Template
 from simulator.trace.record import TensorRange, TracedKernel
 from simulator.workload import Tensor, TensorClass
@@ -101,7 +102,7 @@ class Lowering:
                     shape, operands, self.hardware, self._scalars.decode_attention, kernel, operator.layer, step
                 )
             else:
-                yield attention_kernels.lower_prefill(
+                yield lower_prefill(
                     shape, operands, self.hardware, self._scalars.prefill_attention, kernel, operator.layer, step
                 )
         elif operator.kind is OperatorKind.KV_WRITE:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from simulator.core import counter
 from simulator.errors import CapacityError
 from simulator.hardware import Dtype, Hardware
-from simulator.lowering import attention, gemm
+from simulator.lowering import attention, gemm, prefill
 from simulator.lowering.elementwise import KvWrite, lower_kv_write
 from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of
@@ -206,6 +206,8 @@ def _attention_call(
     tokens = shape.batch * shape.query_len
     width = shape.head_dim * shape.activation_dtype.bytes
     new_bytes = tokens * 2 * shape.kv_heads * width
+    if isinstance(case, PrefillAttentionCase) and case.framework is Framework.TRTLLM:  # one buffer holds q, K and V
+        new_bytes += tokens * shape.heads * width
     kv_bytes = shape.batch // shape.kv_sharers * shape.kv_stride_tokens * shape.kv_token_bytes
     pages = shape.batch * shape.kv_stride_tokens // case.page_tokens
     tensors = [
@@ -231,14 +233,19 @@ def _attention_call(
             addresses["k"],
             addresses["v"],
         )
-        kernels.append(lower_kv_write(write, attention.kv_layout(shape), 0, None, 0))
+        if isinstance(case, DecodeAttentionCase):
+            kernels.append(lower_kv_write(write, attention.kv_layout(shape), 0, None, 0))
+        else:
+            kernels.append(prefill.lower_cache_write(shape, write, 0, case.framework, scalars))
     operands = _attention_operands(shape, addresses, tokens, width)
     if isinstance(case, DecodeAttentionCase):
         kernels.extend(
             attention.lower_decode(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
         )
     else:
-        kernels.append(attention.lower_prefill(shape, operands, hardware, scalars, len(kernels)))
+        kernels.append(
+            prefill.lower_prefill(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
+        )
     return kernels
 
 

@@ -61,7 +61,7 @@ def test_the_three_kernels_in_one_file(predict: Predict) -> None:
         DECODE | {"id": "c", "kv_dtype": "fp8", "page_tokens": 16, "framework": "sglang"},
         DECODE | {"id": "d", "window": 256},
         PREFILL | {"id": "e", "causal": "true", "seq_len": 2048, "framework": "trtllm"},
-        PREFILL | {"id": "f", "causal": "false", "seq_len": 2048},
+        PREFILL | {"id": "f", "causal": "false", "seq_len": 2048, "framework": "trtllm"},
     ]
     rows = predict.rows(*cases)
     assert list(rows[0]) == [*COLUMNS, *ADDED]

@@ -12,9 +12,12 @@ from lowering_bench import SCALARS, assert_header, coverage, device, only, recor
 from numpy.typing import NDArray
 
 from simulator.hardware import Dtype
-from simulator.lowering.attention import Operands, lower_decode, lower_prefill, prefill_tile
+from simulator.lowering.attention import Operands, lower_decode
 from simulator.lowering.decode_plan import decode_tile, fa2_splits
+from simulator.lowering.implementation import Framework
 from simulator.lowering.layout import Matrix, panel_bytes_of
+from simulator.lowering.prefill import deal, lower_prefill
+from simulator.lowering.prefill_plan import prefill_plan
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.workload import AttentionShape
 
@@ -62,8 +65,9 @@ def decoded(shape: AttentionShape, on: str) -> list[TracedKernel]:
     return list(lower_decode(shape, operands_of(shape), device(on), SCALARS.decode_attention, 0))
 
 
-def prefilled(shape: AttentionShape, on: str) -> TracedKernel:
-    return lower_prefill(shape, operands_of(shape), device(on), SCALARS.prefill_attention, 0)
+def prefilled(shape: AttentionShape, on: str, framework: Framework = Framework.GENERIC) -> TracedKernel:
+    scalars = SCALARS.prefill_attention
+    return lower_prefill(shape, operands_of(shape), device(on), scalars, 0, framework=framework)
 
 
 def token_counts(records: Records, base: int, shape: AttentionShape) -> NDArray[np.int64]:
@@ -164,12 +168,21 @@ def test_the_block_table_is_read_where_the_pages_are(shape: AttentionShape) -> N
     assert (table.address % 32 == 0).all()
 
 
-@pytest.mark.parametrize("on", DEVICES)
-@settings(max_examples=40, deadline=None)
+KERNELS = [  # packed and persistent; a tile a CTA; packed; two tiles a CTA
+    ("h100-sxm", Framework.VLLM),
+    ("a100-sxm-80gb", Framework.TRTLLM),
+    ("a100-sxm-80gb", Framework.SGLANG),
+    ("b200-sxm", Framework.VLLM),
+]
+
+
+@pytest.mark.parametrize(("on", "framework"), KERNELS)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_prefill_reads_what_each_query_tile_sees(on: str, data: st.DataObject) -> None:
-    """Query tile t of causal attention sees keys up to its last row, from the window of its first row, in whole tiles;
-    the heads of a group read the same keys, each for itself."""
+def test_prefill_reads_what_each_query_tile_sees(on: str, framework: Framework, data: st.DataObject) -> None:
+    """A tile of causal attention sees keys up to its last row's, from the window of its first row, in whole tiles.
+
+    The query heads of a group are rows of one tile, token by token, or each reads the keys for itself."""
     draw = data.draw
     kv_heads, group = draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 3]))
     shape = shape_of(
@@ -184,15 +197,19 @@ def test_prefill_reads_what_each_query_tile_sees(on: str, data: st.DataObject) -
         window=draw(st.sampled_from([None, 100])),
         page_tokens=draw(st.sampled_from(PAGES)),
     )
-    kernel = prefilled(shape, on)
+    kernel = prefilled(shape, on, framework)
     assert_header(kernel)
-    tile = prefill_tile(shape, device(on))
+    plan = prefill_plan(shape, device(on), framework)
     past = shape.kv_len - shape.query_len
     expected = np.zeros(shape.kv_stride_tokens, np.int64)
-    for row in range(0, shape.query_len, tile.queries):
-        last = past + min(row + tile.queries, shape.query_len) if shape.causal else shape.kv_len
-        first = 0 if shape.window is None else max(0, past + row - shape.window + 1) // tile.keys * tile.keys
-        expected[first:last] += group
+    packed = group if plan.packed else 1
+    for row in range(0, shape.query_len * packed, plan.queries):
+        top = min(row + plan.queries, shape.query_len * packed) - 1
+        last = past + top // packed + 1 if shape.causal else shape.kv_len
+        first = 0
+        if shape.window is not None:
+            first = max(0, past + row // packed - shape.window + 1) // plan.keys * plan.keys
+        expected[first:last] += group // packed
     records = records_of(kernel)
     for base in (KEY, VALUE):
         assert (token_counts(only(records, Op.READ), base, shape) == expected).all()
@@ -203,6 +220,23 @@ def test_prefill_reads_what_each_query_tile_sees(on: str, data: st.DataObject) -
     assert total_bytes(only(records, Op.WRITE)) == result
 
 
+def test_work_goes_to_the_first_to_be_idle() -> None:
+    """Two hands, 5 4 3 2 2: the first takes 5, the second 4 and then 3 (at 4), the first 2 (at 5) and 2 (at 7)."""
+    assert deal(np.array([5, 4, 3, 2, 2]), 2).tolist() == [0, 1, 1, 0, 0]
+    assert deal(np.array([3, 3, 3]), 2).tolist() == [0, 1, 0]
+
+
+def test_a_persistent_kernel_has_a_cta_per_sm() -> None:
+    """132 CTAs take the 320 tiles of 8 sequences of 40 x 128 rows, the heaviest first: CTA 0 starts with the last rows
+    of the first sequence."""
+    shape = shape_of(batch=8, query_len=640, kv_len=640, heads=8, kv_heads=1, head_dim=128, page_tokens=64)
+    kernel = prefilled(shape, "h100-sxm", Framework.SGLANG)
+    assert kernel.header.requesters == 132
+    records = records_of(kernel)
+    first = records[(records.requester == 0) & (records.address >= QUERY) & (records.address < OUTPUT)][:1]
+    assert (first.address[0] - QUERY) // (8 * 256) == 640 - 128 // 8
+
+
 def test_causal_tiles_by_hand() -> None:
     """300 tokens, head size 128 on an H100: query tiles of 128 rows and key tiles of 128, the longest first.
 
@@ -210,7 +244,7 @@ def test_causal_tiles_by_hand() -> None:
     Each key tile is followed by its values.
     """
     shape = shape_of(query_len=300, kv_len=300, heads=1, kv_heads=1, head_dim=128, page_tokens=None)
-    reads = only(records_of(prefilled(shape, "h100-sxm")), Op.READ)
+    reads = only(records_of(prefilled(shape, "h100-sxm")), Op.READ)  # 132 SMs: each tile has one to itself
     tiles = reads[reads.address >= KEY]
     first_key = (tiles.address % (1 << 36)) // 256
     got = list(zip(tiles.requester.tolist(), first_key.tolist(), (tiles.row_bytes // 256).tolist(), strict=True))
