@@ -129,6 +129,7 @@ def plotly() -> str:
 KERNEL_COLUMNS = (
     ("Kernel", "text"),
     ("Operator", "text"),
+    ("Limiter", "text"),
     ("Time", "number"),
     ("Share", "number"),
     ("Launches", "number"),
@@ -138,7 +139,6 @@ KERNEL_COLUMNS = (
     ("In flight", "number"),
     ("DRAM bytes", "number"),
     ("DRAM bandwidth", "number"),
-    ("Limiter", "text"),
 )
 
 
@@ -172,6 +172,7 @@ def _cells(group: KernelGroup, budget: TimeBudget) -> list[Cell]:
     return [
         Cell(plain(group.label)),
         Cell(words(group.operator or "unnamed")),
+        Cell(plain(group.limiter)),
         Cell(values.time(group.time_s), group.time_s),
         Cell(values.percent(share), share or 0.0, share or 0.0),
         Cell(values.count(launches), launches),
@@ -181,7 +182,6 @@ def _cells(group: KernelGroup, budget: TimeBudget) -> list[Cell]:
         Cell(values.size(flight), _order(flight)),
         Cell(values.size(group.dram_bytes), _order(group.dram_bytes)),
         Cell(values.rate(bandwidth), _order(bandwidth)),
-        Cell(plain(group.limiter)),
     ]
 
 

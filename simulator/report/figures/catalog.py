@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from simulator.report.figures import in_flight, roofline, time_bars
+from simulator.report.figures import in_flight, locality, roofline, time_bars
 from simulator.report.figures.style import Figure, LegendEntry
 from simulator.report.values import Result
 
@@ -88,6 +88,51 @@ PICTURES = (
     ),
     _roofline(
         roofline.LINK, "At the link to the host", "The whole run, over the bytes that were copied in from the host."
+    ),
+    Picture(
+        "miss-ratio",
+        "Locality",
+        "Miss ratio by capacity",
+        locality.draw_miss_ratio,
+        locality.miss_ratio_legend,
+        "What a fully associative LRU cache of each capacity would miss. The diamond is what the simulated L2 "
+        "missed, which has sets, partitions and hints, and sees the accesses in the order in which they come in "
+        "time.",
+    ),
+    Picture(
+        "working-set",
+        "Locality",
+        "Working set",
+        locality.draw_working_set,
+        locality.working_set_legend,
+        "How many distinct bytes so many bytes of accesses touch on average. Where a curve is flat, data are used "
+        "again; on the diagonal nothing is.",
+    ),
+    Picture(
+        "reuse-tensor",
+        "Locality",
+        "Reuse distance by tensor",
+        locality.draw_by_tensor,
+        locality.by_tensor_legend,
+        "Accesses by how many distinct bytes were touched since the last one to the same data. What stands to the "
+        "left of a cache's size can hit in it; a first touch never does.",
+    ),
+    Picture(
+        "reuse-kernel",
+        "Locality",
+        "Reuse distance by kernel class",
+        locality.draw_by_kernel,
+        locality.by_kernel_legend,
+        "The same accesses by the class of the kernel that makes them.",
+    ),
+    Picture(
+        "fresh",
+        "Locality",
+        "What is new as the run goes on",
+        locality.draw_fresh,
+        locality.fresh_legend,
+        "Distinct bytes touched in each part of the accesses, and those among them that had never been touched before.",
+        wide=True,
     ),
     Picture(
         "needed",

@@ -137,7 +137,8 @@ def draw_filled(result: Result) -> Figure | None:
         height=380,
         barmode="group",
         bargap=0.25,
-        xaxis=axis("Bytes in flight, below") | {"type": "category", "categoryorder": "array", "categoryarray": order},
+        xaxis=axis("Bytes in flight, below")
+        | {"type": "category", "categoryorder": "array", "categoryarray": order, "showgrid": False},
         yaxis=axis("Share of the time (%)") | {"rangemode": "tozero"},
     )
     return {"data": traces, "layout": look}

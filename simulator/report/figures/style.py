@@ -129,6 +129,17 @@ def log_axis(title: str, low: float, high: float) -> Figure:
     }
 
 
+MOST_TICKS = 7
+
+
+def bytes_axis(title: str, low: float, high: float) -> Figure:
+    """Return a logarithmic axis of byte counts with ticks at powers of two."""
+    powers = range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)
+    step = max(1, -(-len(powers) // MOST_TICKS))
+    ticks = [2.0**power for power in powers if power % step == 0]
+    return log_axis(title, low, high) | {"tickvals": ticks, "ticktext": [values.size(tick) for tick in ticks]}
+
+
 def _decade(value: float) -> str:
     return values.short_count(value) if value >= 1 else f"{value:g}"
 
