@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from simulator.cli.options import check_outputs, format_options, output, override_option
+from simulator.cli.options import check_folder, check_outputs, format_options, output, override_option, write_files
 from simulator.errors import ConfigError, TraceError
 
 if TYPE_CHECKING:
     from simulator.hardware import Hardware
+    from simulator.run.execute import Prepared
+    from simulator.run.result import Json
     from simulator.trace.record import TraceHeader
 
+ANALYSIS = ("reuse_count.count_runs", "the analysis of locality", "ten seconds")
 GRANULARITIES = ("sector", "line", "tile")
 
 
@@ -38,6 +41,12 @@ GRANULARITIES = ("sector", "line", "tile")
 )
 @click.option("--hardware", metavar="NAME", help="Whose SMs take the CTAs.  [default: the trace's own]")
 @override_option
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write miss ratios, reuse distances and working sets into this folder, as SVG and PNG.",
+)
 @format_options
 def locality_command(
     trace_file: Path,
@@ -48,6 +57,7 @@ def locality_command(
     order: str | None,
     hardware: str | None,
     overrides: tuple[str, ...],
+    figures: Path | None,
     form: str,
     target: Path | None,
 ) -> None:
@@ -57,6 +67,8 @@ def locality_command(
     and kernels, sectors used per line, strides.  Nothing is timed.
     """
     check_outputs(target)
+    if figures is not None:
+        check_folder(figures)
     units = _units(chosen or GRANULARITIES, tile)
     rate = _rate(sample)
     from simulator.analysis.locality import locality
@@ -71,7 +83,7 @@ def locality_command(
     if order == "waves" and device is None:
         raise ConfigError(f"{trace_file}: names no device, so CTAs cannot be dealt to SMs; add --hardware NAME")
     kernels = list(read)
-    announce_compilation("reuse_count.count_runs", "the analysis of locality", "ten seconds")
+    announce_compilation(*ANALYSIS)
     with record_progress("records", sum(each.header.records for each in kernels)) as progress:
         try:
             found = locality(
@@ -88,6 +100,10 @@ def locality_command(
             prefix = "" if str(error).startswith(str(trace_file)) else f"{trace_file}: "
             raise TraceError(f"{prefix}{error}") from error
     result = locality_result(found)
+    if figures is not None:
+        from simulator.report.figures import export
+
+        write_files(figures, export.locality_files(result))
     if form == "json":
         rendered = text.to_json(result)
     elif form == "csv":
@@ -95,6 +111,15 @@ def locality_command(
     else:
         rendered = locality_table.render(result, device.l2.size_bytes if device else None)
     output(rendered, target)
+
+
+def locality_of(prepared: Prepared) -> Json:
+    """Return the locality of a run, for its report."""
+    from simulator.analysis.run_locality import run_locality
+    from simulator.cli.progress import announce_compilation
+
+    announce_compilation(*ANALYSIS)
+    return run_locality(prepared)
 
 
 def _units(chosen: tuple[str, ...], tile: str) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -91,6 +91,13 @@ def output(rendered: str, target: Path | None) -> None:
         click.echo(rendered, nl=not rendered.endswith("\n"))
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse, before any work is done, a folder that cannot be written into; raises TierscopeError."""
+    from simulator.report import files
+
+    files.check_folder(folder)
+
+
 def check_outputs(*paths: Path | None) -> None:
     """Refuse, before any work is done, paths that cannot be written; raises ConfigError."""
     from simulator.report.files import check_writable
@@ -98,6 +105,15 @@ def check_outputs(*paths: Path | None) -> None:
     for path in paths:
         if path is not None:
             check_writable(path)
+
+
+def write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write files by name into a folder, which is made if need be."""
+    from simulator.report.files import make_folder, write_bytes
+
+    make_folder(folder)
+    for name, content in files:
+        write_bytes(folder / name, content)
 
 
 @dataclass(frozen=True)
@@ -117,26 +133,23 @@ class Outputs:
 
     def check(self) -> None:
         """Refuse, before any work is done, places that cannot be written to; raises TierscopeError."""
-        from simulator.report.files import check_folder
-
         check_outputs(self.output, self.report, self.counters)
         if self.figures is not None:
             check_folder(self.figures)
 
-    def emit(self, result: Json) -> None:
-        """Write the files asked for, then print the result or write it."""
-        from simulator.report.files import make_folder, write_bytes, write_text
+    def emit(self, result: Json, locality: Callable[[], Json]) -> None:
+        """Write the files asked for, then print the result or write it; `locality` is called for pictures alone."""
+        from simulator.report.files import write_text
 
+        pictured = result | {"locality": locality()} if self.report or self.figures else result
         if self.report is not None:
             from simulator.report import html
 
-            write_text(self.report, html.render(result))
+            write_text(self.report, html.render(pictured))
         if self.figures is not None:
             from simulator.report.figures import export
 
-            make_folder(self.figures)
-            for name, content in export.files(result):
-                write_bytes(self.figures / name, content)
+            write_files(self.figures, export.files(pictured))
         if self.counters is not None:
             from simulator.report.ncu import page
 

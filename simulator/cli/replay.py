@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from simulator.cli.locality import locality_of
 from simulator.cli.options import Outputs, hardware_options, result_options
 from simulator.errors import ConfigError
 
@@ -32,4 +33,4 @@ def replay(trace_file: Path, hardware: str | None, overrides: tuple[str, ...], e
     announce_compilation()
     with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
         result = execute(prepared, progress)
-    outputs.emit(result)
+    outputs.emit(result, lambda: locality_of(prepared))

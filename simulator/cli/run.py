@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simulator.cli.locality import locality_of
 from simulator.cli.options import Outputs, hardware_options, result_options
 from simulator.errors import ConfigError
 
@@ -72,7 +73,7 @@ def run(run_file: str | None, exact: bool | None, **options: Any) -> None:
     announce_compilation()
     with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
         result = execute(prepared, progress)
-    outputs.emit(result)
+    outputs.emit(result, lambda: locality_of(prepared))
 
 
 def build_request(run_file: str | None, options: dict[str, Any]) -> RunRequest:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from simulator.analysis.run_locality import run_locality
 from simulator.cli.run import build_request
 from simulator.report import html
 from simulator.run.execute import execute, prepare
@@ -61,7 +62,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "placement": ("weights=dram:layers[9:]",),
     }
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(html.render(execute(prepare(build_request(None, options)))), encoding="utf-8")
+    prepared = prepare(build_request(None, options))
+    result = execute(prepared) | {"locality": run_locality(prepared)}
+    path.write_text(html.render(result), encoding="utf-8")
     return path
 
 
@@ -118,7 +121,7 @@ return [...marks].filter((mark) => size(mark) > 1).length;
 
 def test_every_plot_has_marks_and_nothing_is_wrong(page: Any) -> None:
     keys = [plot.get_attribute("data-figure") for plot in find(page, "[data-figure]")]
-    assert len(keys) >= 7
+    assert len(keys) >= 12
     assert {key: page.execute_script(MARKS, key) for key in keys if page.execute_script(MARKS, key) < 2} == {}
     assert find(page, "svg.memory rect.outline")
     assert page.get_log("browser") == []

@@ -12,7 +12,11 @@ def test_figures_are_written_as_svg_and_png(tierscope: Command, tmp_path: Path) 
     done = tierscope(*SMALL, "--figures", "paper/figures", "--format", "csv", "--output", "r.csv")
     assert (done.code, done.out, done.err) == (0, "", "")
     names = {path.name for path in (tmp_path / "paper" / "figures").iterdir()}
-    assert {f"{key}.{form}" for key in ("memory", "time", "roofline-dram") for form in ("svg", "png")} <= names
+    assert {
+        f"{key}.{form}"
+        for key in ("memory", "time", "roofline-dram", "miss-ratio", "reuse-tensor")
+        for form in ("svg", "png")
+    } <= names
     assert {path.suffix for path in (tmp_path / "paper" / "figures").iterdir()} == {".svg", ".png"}
 
 
@@ -20,6 +24,18 @@ def test_a_replay_has_figures_too(tierscope: Command, tmp_path: Path) -> None:
     assert tierscope("trace", "generate", *SMALL[1:], "--output", "t.parquet").code == 0
     assert tierscope("replay", "t.parquet", *SMALL[3:5], "--figures", ".").code == 0
     assert (tmp_path / "memory.svg").stat().st_size > 5_000
+    assert tierscope("trace", "locality", "t.parquet", "--figures", "locality").code == 0
+    assert {path.suffix for path in (tmp_path / "locality").iterdir()} == {".svg", ".png"}
+    assert (tmp_path / "locality" / "working-set.png").stat().st_size > 5_000
+
+
+def test_a_report_shows_the_locality_and_the_result_does_not_change(tierscope: Command, tmp_path: Path) -> None:
+    plain, pictured = (tierscope(*SMALL, "--format", "json", *more).json for more in ((), ("--report", "r.html")))
+    for result in (plain, pictured):
+        del result["provenance"]["created"]
+    assert plain == pictured
+    page = (tmp_path / "r.html").read_text()
+    assert 'data-figure="miss-ratio"' in page and "weights" in page
 
 
 @pytest.mark.parametrize(("place", "words"), [("r.txt", "not a directory"), ("r.txt/figures", "not a directory")])

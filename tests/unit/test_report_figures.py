@@ -19,9 +19,44 @@ from simulator.report.figures.style import chosen_by
 SVG = "{http://www.w3.org/2000/svg}"
 
 
+def reuse(kernel_class: str | None, tensor_class: str | None, firsts: int, **distances: int) -> dict[str, Any]:
+    """Return a class of a locality: first touches, and accesses by distance in bytes (``at_4096=3``)."""
+    starts = [int(name.removeprefix("at_")) for name in distances]
+    return {
+        "kernel_class": kernel_class,
+        "tensor_class": tensor_class,
+        "accesses": firsts + sum(distances.values()),
+        "first_touches": firsts,
+        "reuse_distance": {"from_bytes": starts, "accesses": list(distances.values())},
+    }
+
+
+def locality() -> dict[str, Any]:
+    """Return a locality: 100 accesses, 50 of weights by gemm (all first), 50 of KV by attention (10 first)."""
+    far = {"at_0": 10, "at_5000": 20, "at_100000": 10}
+    entry = {
+        "unit_bytes": 128,
+        "accesses": 100,
+        "sampling_rate": 0.5,
+        "miss_ratio_curve": {"capacity_bytes": [0, 128, 8192], "miss_ratio": [1.0, 0.9, 0.6], "standard_error": None},
+        "classes": [
+            reuse(None, None, 60, **far),
+            reuse(None, "weights", 50),
+            reuse(None, "kv", 10, **far),
+            reuse("gemm", None, 50),
+            reuse("decode_attention", None, 10, **far),
+            reuse("gemm", "weights", 50),
+            reuse("decode_attention", "kv", 10, **far),
+        ],
+        "working_set": {"window_bytes": [128, 12800], "mean_bytes": [128.0, 7680.0]},
+        "over_time": {"start_bytes": [0, 6400], "touched_bytes": [6400, 1280], "new_bytes": [6400, 1280]},
+    }
+    return {"granularities": [entry | {"granularity": name} for name in ("sector", "line")]}
+
+
 def placed() -> dict[str, Any]:
     """Return a result in which every figure has something to show."""
-    result = sample()
+    result = sample() | {"locality": locality()}
     result["tiers"]["link"] = dict.fromkeys(result["tiers"]["link"], 0.5) | {"read_bytes": 2**30, "exposed_s": 1e-3}
     result["tiers"]["link"]["peak_bandwidth_bytes_per_s"] = 3e10
     return result
@@ -89,6 +124,37 @@ def test_queues_are_drawn_from_the_emptiest_to_the_fullest() -> None:
     assert figure is not None
     assert figure["layout"]["xaxis"]["categoryarray"] == ["1 KiB", "2 KiB", "more"]
     assert figure["data"][0]["y"] == [50, 25, 25]
+
+
+def test_miss_ratios_are_steps_beside_the_simulated_cache() -> None:
+    figure = catalog.drawn(placed())["miss-ratio"]
+    assert figure is not None
+    curve = next(trace for trace in figure["data"] if trace["name"] == "by line")
+    assert (curve["x"][:2], curve["y"][:2]) == ([128, 8192], [90, 60])
+    assert curve["y"][-1] == 60, "a curve goes on to the edge of the picture"
+    cache = figure["data"][-1]
+    l2 = placed()["tiers"]["l2"]
+    assert (cache["x"], cache["y"]) == ([l2["size_bytes"]], [pytest.approx(100 * (1 - l2["hit_rate"]))])
+
+
+@pytest.mark.parametrize(("key", "names"), [("reuse-tensor", ["weights", "kv"]), ("reuse-kernel", ["gemm"])])
+def test_reuse_distances_are_stacked_by_class_and_are_all_accesses(key: str, names: list[str]) -> None:
+    figure = catalog.drawn(placed())[key]
+    assert figure is not None
+    assert [trace["name"] for trace in figure["data"]][: len(names)] == names
+    assert sum(sum(trace["y"]) for trace in figure["data"]) == pytest.approx(100)
+    assert figure["data"][0]["x"] == ["0 B", "4 KiB", "16 KiB", "64 KiB", "first touch"]
+    assert figure["data"][0]["y"] == [0, 0, 0, 0, 50]
+    assert figure["data"][1]["y"] == [10, 20, 0, 10, 10]
+
+
+def test_a_locality_has_figures_without_a_run() -> None:
+    names = {name for name, _ in export.locality_files(locality())}
+    assert names == {
+        f"{key}.{form}"
+        for key in ("miss-ratio", "working-set", "reuse-tensor", "reuse-kernel", "fresh")
+        for form in static.FORMATS
+    }
 
 
 def test_marks_are_found_by_the_kernel_or_operator_they_stand_for() -> None:

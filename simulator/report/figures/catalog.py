@@ -9,6 +9,9 @@ from simulator.report.figures import in_flight, locality, roofline, time_bars
 from simulator.report.figures.style import Figure, LegendEntry
 from simulator.report.values import Result
 
+LOCALITY = "Locality"
+"""Section of the figures that need nothing but a locality."""
+
 
 def _nothing(result: Result) -> Sequence[str]:
     return ()
@@ -91,7 +94,7 @@ PICTURES = (
     ),
     Picture(
         "miss-ratio",
-        "Locality",
+        LOCALITY,
         "Miss ratio by capacity",
         locality.draw_miss_ratio,
         locality.miss_ratio_legend,
@@ -101,7 +104,7 @@ PICTURES = (
     ),
     Picture(
         "working-set",
-        "Locality",
+        LOCALITY,
         "Working set",
         locality.draw_working_set,
         locality.working_set_legend,
@@ -110,7 +113,7 @@ PICTURES = (
     ),
     Picture(
         "reuse-tensor",
-        "Locality",
+        LOCALITY,
         "Reuse distance by tensor",
         locality.draw_by_tensor,
         locality.by_tensor_legend,
@@ -119,7 +122,7 @@ PICTURES = (
     ),
     Picture(
         "reuse-kernel",
-        "Locality",
+        LOCALITY,
         "Reuse distance by kernel class",
         locality.draw_by_kernel,
         locality.by_kernel_legend,
@@ -127,7 +130,7 @@ PICTURES = (
     ),
     Picture(
         "fresh",
-        "Locality",
+        LOCALITY,
         "What is new as the run goes on",
         locality.draw_fresh,
         locality.fresh_legend,

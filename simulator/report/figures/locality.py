@@ -50,7 +50,7 @@ def _granularities(result: Result) -> Sequence[Json]:
 
 def _preferred(result: Result) -> Json | None:
     entries = {entry["granularity"]: entry for entry in _granularities(result)}
-    return next((entries[name] for name in PREFERRED if name in entries), None)
+    return next((entries[name] for name in (*PREFERRED, *entries) if name in entries), None)
 
 
 # Miss ratio by capacity
