@@ -56,7 +56,28 @@ QUEUE_WORDS = HISTOGRAM + HISTOGRAM_BINS
 
 SM_QUEUE = 34  # to the SMs, summed over them; the peak is that of one SM
 MISS_QUEUE = SM_QUEUE + QUEUE_WORDS  # from and to DRAM
-COUNT = MISS_QUEUE + QUEUE_WORDS
+
+# Where the time of the SMs went, in ps summed over SMs (see core/ledger.py): first what the latency of a record is made
+# of, queues before the unloaded latency, then what else an SM does.
+LEDGER = MISS_QUEUE + QUEUE_WORDS
+SM_PORT = 0  # from L2, or that of L1
+L2_BANDWIDTH = 1
+PARTITION_LINK = 2
+MSHR = 3
+DRAM_BANDWIDTH = 4
+ROW_CONFLICT = 5
+REFRESH = 6
+DRAM_LATENCY = 7
+QUEUES = DRAM_LATENCY
+CACHE_LATENCY = 8
+BYTES_IN_FLIGHT = 9
+COMPUTE = PARTS = 10
+DEPENDENCY = 11  # on earlier records of the CTA
+CTA_START = 12
+TAIL = 13
+UNUSED = 14  # no CTA for the SM
+LEDGER_WORDS = 15
+COUNT = LEDGER + LEDGER_WORDS
 SINGLE |= {
     "SM_HELD": SM_QUEUE + HELD,
     "SM_PEAK_BYTES": SM_QUEUE + PEAK_BYTES,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulator.core import counter
+from simulator.core import counter, scalar
 from simulator.core.compiled import called, small_function
 from simulator.core.dram_state import (
     ACTIVATE,
@@ -194,6 +194,7 @@ def serve(
     busy = count * p.burst_ps
     old = max(ready, m[record + OLD_COLUMN_FROM])
     before = min(m[record + OLD_CLOSES], due)
+    conflict = opening = shut = 0
     if runs == 0 and stands and held == row:
         left = first
         last = first + more
@@ -224,14 +225,22 @@ def serve(
             m[counters + counter.ROW_CONFLICTS] += rows * channels
         else:
             after = due if current > epoch else due - p.refresh_period_ps
-            opens = max(opens, max(after + p.refresh_shut_ps, closes if held < 0 else start))
+            opens = max(opens, closes if held < 0 else start)
+            shut = max(0, after + p.refresh_shut_ps - opens)
+            opens += shut
             m[record + OLD_ROW] = -1
             m[counters + counter.ROW_MISSES] += rows * channels
         if opens >= due and current == epoch:
+            shut += max(0, due + p.refresh_shut_ps - opens)
             opens = max(opens, due + p.refresh_shut_ps)
             current += 1
         left = opens
-        last = max(ready, opens + (p.t_rcd_wr_ps if write else p.t_rcd_ps)) + more
+        begins = max(ready, opens + (p.t_rcd_wr_ps if write else p.t_rcd_ps))
+        shut = min(shut, begins - ready)
+        opening = begins - ready - shut
+        if stands:
+            conflict, opening = opening, 0
+        last = begins + more
         closes = max(opens + p.t_ras_ps, last + recovery)
         m[record + COLUMN_FROM] = last + column
         m[record + EPOCH] = current
@@ -239,7 +248,11 @@ def serve(
         m[record + CLOSE_FROM] = closes + p.t_rp_ps if p.closed_page else closes
         busy = max(busy, rows * p.activate_ps)
     m[counters + counter.DRAM_BUSY_PS] += busy * channels
-    return wall_time(m, p, unit, last + p.burst_ps), wall_time(m, p, unit, left)
+    end = wall_time(m, p, unit, last + p.burst_ps)
+    m[scalar.SERVED_CONFLICT] = conflict
+    m[scalar.SERVED_REFRESH] = shut + (end - now) - (last + p.burst_ps - start)
+    m[scalar.SERVED_OPENING] = min(opening, p.t_rcd_ps)
+    return end, wall_time(m, p, unit, left)
 
 
 @called

@@ -15,6 +15,7 @@ from simulator.core.compiled import called, small_function
 from simulator.core.dram import WHOLE, channel_group_of
 from simulator.core.hashing import scrambled
 from simulator.core.layout import STREAK, Int64Array
+from simulator.core.ledger import note_crossing
 from simulator.core.mshr import fetch, write_back
 from simulator.core.places import counters_at, set_at, set_group_at
 from simulator.core.replacement import (
@@ -237,7 +238,8 @@ def line_access(
             drop_copy(m, other, group, mask)
             m[set_group_at(p, slot) + STREAK + 1 - home] = 0  # the same line may now miss twice
         elif partition != near:
-            ready = max(ready, cross(m, p, k, near, (ones(wanted) * lines) << p.sector_shift, now)) + p.cross_ps
+            crossed = cross(m, p, k, near, (ones(wanted) * lines) << p.sector_shift, now)
+            ready = note_crossing(m, p, ready, crossed)
             m[counters + counter.FAR_SECTORS] += ones(wanted) * lines
             if copy >= 0:
                 arrives(m, other, copy, ready)

@@ -23,7 +23,13 @@ KERNEL_WEIGHT = 4  # room a CTA takes of an SM
 KERNEL_STAGES = 5
 KERNEL_RUNS = 6  # rows that a whole line group opens in each channel whatever is open, 0: see KernelHeader.run_bytes
 KERNEL_PROLOGUE = 7  # from placement to first access
-KERNEL_WORDS = 8
+KERNEL_WAVE = 8  # CTAs that fit on all SMs at once
+KERNEL_PLACED = 9  # CTAs placed, and ended
+KERNEL_ENDED = 10
+KERNEL_WORDS = 16
+
+MAX_WAVES = 32
+"""Waves of a kernel whose times are kept; the last of them stands for all that follow."""
 
 SPLIT = 0  # whether the lanes of a set group of L2 are described apart
 STREAK = 1  # per partition: whole-group misses since a part of a group was last touched
@@ -34,6 +40,8 @@ SM_COMPUTE_FREE = 1  # ticks
 SM_L1_FREE = 2  # ticks
 SM_ROOM = 3
 SM_RESIDENTS = 4
+SM_SINCE = 5  # up to when its time has been counted
+SM_IDLE = 6  # what its time without a CTA counts as
 SM_QUEUE = 8  # of bytes in flight, see core/in_flight.py
 SM_WORDS = 16
 
@@ -43,9 +51,13 @@ CONTEXT_SM = 2
 CONTEXT_KERNEL = 3
 CONTEXT_DONE = 4  # end of the last computation
 CONTEXT_BUFFER = 5  # buffer of the next record
+CONTEXT_WAITS = 6  # what it waits for, see core/ledger.py
 CONTEXT_RING = 8  # when each buffer is free again
 MAX_STAGES = 16
 CONTEXT_WORDS = CONTEXT_RING + MAX_STAGES
+
+WHY_TOTAL = 10  # sum of the words before, what a record waited for: counter.PARTS
+WHY_WORDS = 12
 
 CONTEXT_BITS = 14
 MAX_CONTEXTS = 1 << CONTEXT_BITS

@@ -19,6 +19,7 @@ from simulator.core.hashing import mix
 from simulator.core.l1 import l1_lookup
 from simulator.core.l2 import NORMAL, READ, line_access
 from simulator.core.layout import SPLIT, STREAK, Int64Array
+from simulator.core.ledger import note_server
 from simulator.core.places import counters_at, set_group_at, slot_of
 from simulator.core.plain_reads import LANES, is_plain, read, read_groups, split_lanes
 from simulator.core.replacement import LRU
@@ -100,6 +101,7 @@ def each_lane(
         m[scalar.MOVED] += size
         slice_free = p.at.slices + mix(line, p.slices)
         done = book(m, slice_free, p.slice_ticks_per_kib, size, now, counters + counter.SLICE_BUSY_TICKS)
+        note_server(m, counter.L2_BANDWIDTH, done)
         ready = max(ready, done)
         if plain:
             near = sm % p.partitions

@@ -9,6 +9,7 @@ from simulator.core.dram_state import NEVER
 from simulator.core.dram_writes import dram_write
 from simulator.core.in_flight import drop_oldest, enter, is_full, oldest
 from simulator.core.layout import PLACE, Int64Array
+from simulator.core.ledger import note_fetch
 from simulator.core.places import counters_at
 from simulator.core.state import MSHR_RING, Parameters
 
@@ -52,4 +53,5 @@ def fetch(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int,
     free = admit_miss(m, p, k, size, now)
     ready = dram_read(m, p, k, channel_group, access, lane, size, free)
     take_mshr(m, p, k, size, free, ready)
+    note_fetch(m, p, now, free, ready)
     return ready

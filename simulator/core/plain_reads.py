@@ -16,6 +16,7 @@ from simulator.core.hashing import mix, quotient_of, scrambled
 from simulator.core.l1 import l1_lookup, l1_set_of
 from simulator.core.l2 import NORMAL, READ, arrives, cross, note_lane, whole_fetches
 from simulator.core.layout import PLACE, SPLIT, STREAK, Int64Array
+from simulator.core.ledger import note_crossing, note_server
 from simulator.core.mshr import fetch, write_back
 from simulator.core.places import counters_at, set_at, set_group_at, slot_of
 from simulator.core.prefetch import prefetch
@@ -133,7 +134,7 @@ def read(
     if missing:
         ready = fill(m, p, k, channel_group, access, there, its, lane, lines, missing, now, ready)
     m[counters + counter.FAR_SECTORS] += ones(wanted) * lines
-    ready = max(ready, cross(m, p, k, near, (ones(wanted) * lines) << p.sector_shift, now)) + p.cross_ps
+    ready = note_crossing(m, p, ready, cross(m, p, k, near, (ones(wanted) * lines) << p.sector_shift, now))
     arrives(m, place, way, ready)
     return ready
 
@@ -261,6 +262,7 @@ def read_sectors(
     m[scalar.MOVED] += moved
     slice_free = p.at.slices + mix(line, p.slices)
     served = book(m, slice_free, p.slice_ticks_per_kib, moved, now, counters + counter.SLICE_BUSY_TICKS)
+    note_server(m, counter.L2_BANDWIDTH, served)
     slot, home = slot_of(p, group)
     if m[set_group_at(p, slot) + SPLIT] == 0:
         split_lanes(m, p, slot)

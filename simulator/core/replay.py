@@ -34,6 +34,20 @@ from simulator.core.layout import (
     TICKS_PER_PS,
     Int64Array,
 )
+from simulator.core.ledger import (
+    FOR_EARLIER,
+    FOR_RECORD,
+    FOR_ROOM,
+    LINES,
+    account,
+    begin_ledger,
+    begin_step,
+    keep_why,
+    note_server,
+    pass_on,
+    settle_ledger,
+    waits,
+)
 from simulator.core.line_groups import range_access
 from simulator.core.places import context_at, counters_at, kernel_at, sm_at
 from simulator.core.plain_reads import is_plain, look_ahead, read_sectors
@@ -110,20 +124,25 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
         else:
             done = max(done, range_access(m, p, k, sm, start, row_bytes, now, kind, hint, through_l1))
         start += stride
+    note_server(m, LINES, done)
     moved = m[scalar.MOVED]
     if not through_l1:
         moved = size
     if moved > 0:
         served = book(m, scalar.L2_FREE, p.l2_ticks_per_kib, moved, now, counters + counter.L2_BUSY_TICKS)
+        note_server(m, counter.L2_BANDWIDTH, served)
         if kind != PREFETCH:
             busy = counters + counter.PORT_BUSY_TICKS
-            served = max(served, book(m, there + SM_PORT_FREE, p.port_ticks_per_kib, moved, now, busy))
+            through = book(m, there + SM_PORT_FREE, p.port_ticks_per_kib, moved, now, busy)
+            note_server(m, counter.SM_PORT, through)
+            served = max(served, through)
         done = max(done, served + 1)
         if kind == READ:
             done += p.l2_hit_ps
     if through_l1:
         busy = counters + counter.L1_BUSY_TICKS
         l1_done = book(m, there + SM_L1_FREE, p.l1_ticks_per_kib, size, now, busy)
+        note_server(m, counter.SM_PORT, l1_done)
         done = max(done, max(m[scalar.LOADED], l1_done + p.l1_hit_ps))
     m[counters + counter.RECORDS] += 1
     if kind == READ:
@@ -169,8 +188,13 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     record = m[context + CONTEXT_NEXT]
     end = m[context + CONTEXT_END]
     rest = program[record * RECORD_WORDS + REST]
-    if rest & BARRIER and m[context + CONTEXT_DONE] > t:
-        return m[context + CONTEXT_DONE]
+    before = m[context + CONTEXT_DONE]
+    buffer = m[context + CONTEXT_BUFFER]
+    stages = m[kernel_at(p, k) + KERNEL_STAGES]
+    newest = buffer - 1 if buffer > 0 else stages - 1
+    if rest & BARRIER and before > t:
+        waits(m, context, newest, FOR_EARLIER)
+        return before
     last = record + 1
     asked = size_of(program, record)
     cycles = high(rest)
@@ -182,7 +206,9 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         # how much of a read misses L1 is not known before it is issued: it only waits while the SM is full
         room_at = wait_for_room(m, p, k, sm, 2 if rest & THROUGH_L1 else asked, t)
         if room_at > t:
+            waits(m, context, newest, FOR_ROOM)
             return room_at
+    begin_step(m, t)
     arrival = t
     from_l2 = 0  # read
     if last > record + 1:
@@ -192,24 +218,29 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         done, moved = issue(m, p, program, k, sm, each, t)
         arrival = max(arrival, done)
         from_l2 += moved
+    once = arrival
     if from_l2 > 0:
         beyond = from_l2 - p.sm_outstanding_bytes
         if beyond > 0:  # the rest of a record larger than what may be in flight comes in further round trips
             arrival += (arrival - t) * beyond // p.sm_outstanding_bytes
         held = counters_at(p, k) + counter.SM_QUEUE
         enter(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), held, RING, from_l2, t, arrival)
-    done = compute(m, p, k, sm, cycles, arrival, m[context + CONTEXT_DONE], t)
+    if arrival > before or before <= t:
+        keep_why(m, p, number, buffer, t, once, from_l2)
+    else:
+        pass_on(m, p, number, newest, buffer)
+    done = compute(m, p, k, sm, cycles, arrival, before, t)
     m[context + CONTEXT_DONE] = done
     m[context + CONTEXT_NEXT] = last
-    buffer = m[context + CONTEXT_BUFFER]
     m[context + CONTEXT_RING + buffer] = done
-    buffer += 1
-    if buffer == m[kernel_at(p, k) + KERNEL_STAGES]:
-        buffer = 0
-    m[context + CONTEXT_BUFFER] = buffer
-    if last < end:
-        look_ahead(m, p, program, sm, last)
-    return done if last == end else max(t, m[context + CONTEXT_RING + buffer])
+    following = buffer + 1 if buffer + 1 < stages else 0
+    m[context + CONTEXT_BUFFER] = following
+    if last == end:
+        waits(m, context, buffer, FOR_RECORD)
+        return done
+    look_ahead(m, p, program, sm, last)
+    waits(m, context, following, FOR_RECORD)
+    return max(t, m[context + CONTEXT_RING + following])
 
 
 @called
@@ -219,6 +250,7 @@ def settle(m: Int64Array, p: Parameters, k: int, now: int) -> None:
     for sm in range(p.sms):
         drop_arrived(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), counters + counter.SM_QUEUE, now)
     drop_arrived(m, scalar.MSHR_QUEUE, p.at.mshrs & PLACE, counters + counter.MISS_QUEUE, now)
+    settle_ledger(m, p, k, now)
 
 
 @compiled
@@ -231,6 +263,8 @@ def advance(
     (REACHED | COMPLETED | STARVED | LOGGED, time); the kernel slot concerned is in scalars[scalar.REPORTED].
     """
     p = parameters[0]
+    if m[scalar.WAS_IDLE]:
+        begin_ledger(m, p, now)
     place_all(m, p, first, now)
     k = starved(m, p)
     if k >= 0:
@@ -248,6 +282,7 @@ def advance(
             return REACHED, until
         number = key & (MAX_CONTEXTS - 1)
         context = context_at(p, number)
+        account(m, p, number, context, t)
         if m[context + CONTEXT_NEXT] < m[context + CONTEXT_END]:
             if p.log_words and m[scalar.LOGGED] > p.log_words // 2:
                 return LOGGED, t
@@ -256,7 +291,7 @@ def advance(
             continue
         sm = m[context + CONTEXT_SM]
         k = m[context + CONTEXT_KERNEL]
-        leave(m, p, number)
+        leave(m, p, number, t)
         while place(m, p, first, sm, t):
             pass
         wanting = starved(m, p)

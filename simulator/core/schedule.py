@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.core import scalar
+from simulator.core import counter, scalar
 from simulator.core.compiled import called, small_function
 from simulator.core.heap import push, sift_down
 from simulator.core.layout import (
@@ -14,17 +14,26 @@ from simulator.core.layout import (
     CONTEXT_NEXT,
     CONTEXT_RING,
     CONTEXT_SM,
+    CONTEXT_WAITS,
+    KERNEL_ENDED,
     KERNEL_LAST,
     KERNEL_LIVE,
     KERNEL_MORE,
     KERNEL_PENDING,
+    KERNEL_PLACED,
     KERNEL_PROLOGUE,
     KERNEL_STAGES,
+    KERNEL_WAVE,
     KERNEL_WEIGHT,
+    MAX_WAVES,
+    PLACE,
+    SM_IDLE,
     SM_RESIDENTS,
     SM_ROOM,
+    WHY_TOTAL,
     Int64Array,
 )
+from simulator.core.ledger import FOR_START, idle, why_at
 from simulator.core.places import context_at, kernel_at, sm_at
 from simulator.core.state import Parameters
 
@@ -42,8 +51,16 @@ def place(m: Int64Array, p: Parameters, first: Int64Array, sm: int, now: int) ->
             cta = m[kernel + KERNEL_PENDING]
             m[kernel + KERNEL_PENDING] = cta + 1
             m[kernel + KERNEL_LIVE] += 1
-            m[sm_at(p, sm) + SM_ROOM] -= m[kernel + KERNEL_WEIGHT]
-            m[sm_at(p, sm) + SM_RESIDENTS] += 1
+            placed = m[kernel + KERNEL_PLACED]
+            m[kernel + KERNEL_PLACED] = placed + 1
+            wave = placed // m[kernel + KERNEL_WAVE]
+            if placed == wave * m[kernel + KERNEL_WAVE] and wave < MAX_WAVES:
+                m[wave_at(p, k, wave)] = now
+            there = sm_at(p, sm)
+            if m[there + SM_RESIDENTS] == 0:
+                idle(m, p, k, there, now)
+            m[there + SM_ROOM] -= m[kernel + KERNEL_WEIGHT]
+            m[there + SM_RESIDENTS] += 1
             m[scalar.FREE] -= 1
             number = m[p.at.free + m[scalar.FREE]]
             context = context_at(p, number)
@@ -54,12 +71,20 @@ def place(m: Int64Array, p: Parameters, first: Int64Array, sm: int, now: int) ->
             m[context + CONTEXT_KERNEL] = k
             m[context + CONTEXT_DONE] = start
             m[context + CONTEXT_BUFFER] = 0
+            m[context + CONTEXT_WAITS] = FOR_START
             for stage in range(m[kernel + KERNEL_STAGES]):
                 m[context + CONTEXT_RING + stage] = start
+                m[why_at(p, number, stage) + WHY_TOTAL] = 0
             push(m, p.at.heap, m[scalar.HEAP], start << CONTEXT_BITS | number)
             m[scalar.HEAP] += 1
             return True
     return False
+
+
+@small_function
+def wave_at(p: Parameters, k: int, wave: int) -> int:
+    """Return the place of the beginning and end of a wave of the CTAs of a kernel slot."""
+    return (p.at.waves + (k * MAX_WAVES + wave) * 2) & PLACE
 
 
 @small_function
@@ -81,7 +106,7 @@ def place_all(m: Int64Array, p: Parameters, first: Int64Array, now: int) -> None
 
 
 @called
-def leave(m: Int64Array, p: Parameters, number: int) -> None:
+def leave(m: Int64Array, p: Parameters, number: int, now: int) -> None:
     """Take a CTA that has ended, whose event is the first, off its SM."""
     context = context_at(p, number)
     count = m[scalar.HEAP] - 1
@@ -93,6 +118,10 @@ def leave(m: Int64Array, p: Parameters, number: int) -> None:
     sm = sm_at(p, m[context + CONTEXT_SM])
     m[sm + SM_ROOM] += m[kernel + KERNEL_WEIGHT]
     m[sm + SM_RESIDENTS] -= 1
+    m[sm + SM_IDLE] = counter.TAIL
+    wave = m[kernel + KERNEL_ENDED] // m[kernel + KERNEL_WAVE]
+    m[wave_at(p, m[context + CONTEXT_KERNEL], min(wave, MAX_WAVES - 1)) + 1] = now
+    m[kernel + KERNEL_ENDED] += 1
     m[kernel + KERNEL_LIVE] -= 1
 
 

@@ -15,6 +15,8 @@ from simulator.core.layout import (
     KERNEL_SLOTS,
     KERNEL_WORDS,
     MAX_CONTEXTS,
+    MAX_STAGES,
+    MAX_WAVES,
     SET_GROUP_WORDS,
     SM_CAPACITY,
     SM_QUEUE,
@@ -22,6 +24,7 @@ from simulator.core.layout import (
     SM_WORDS,
     SPLIT,
     STREAK,
+    WHY_WORDS,
     Int64Array,
 )
 from simulator.core.replacement import LRU, first_order
@@ -42,10 +45,12 @@ class Places(NamedTuple):
 
     counters: int = 0  # (kernel slots, counter.COUNT)
     kernels: int = 0
+    waves: int = 0  # (kernel slots, MAX_WAVES): when each wave of CTAs began and ended
     order: int = 0  # slots of the kernels in flight, oldest first
     sms: int = 0
     in_flight: int = 0  # (SMs, RING) pairs
     contexts: int = 0
+    whys: int = 0  # (contexts, MAX_STAGES, WHY_WORDS)
     heap: int = 0
     free: int = 0  # contexts
     slices: int = 0  # when each is free, in ticks
@@ -114,10 +119,12 @@ def laid_out(p: Parameters) -> Parameters:
     sizes = {
         "counters": KERNEL_SLOTS * counter.COUNT,
         "kernels": KERNEL_SLOTS * KERNEL_WORDS,
+        "waves": KERNEL_SLOTS * MAX_WAVES * 2,
         "order": KERNEL_SLOTS,
         "sms": p.sms * SM_WORDS,
         "in_flight": p.sms * RING * 2,
         "contexts": contexts * CONTEXT_WORDS,
+        "whys": contexts * MAX_STAGES * WHY_WORDS,
         "heap": contexts + 2,
         "free": contexts,
         "slices": p.slices,
@@ -162,6 +169,7 @@ class State:
         self.scalars = words[: scalar.COUNT]
         self.counters = self._table(at.counters, KERNEL_SLOTS, counter.COUNT)
         self.kernels = self._table(at.kernels, KERNEL_SLOTS, KERNEL_WORDS)
+        self.waves = words[at.waves : at.order][: KERNEL_SLOTS * MAX_WAVES * 2].reshape(KERNEL_SLOTS, MAX_WAVES, 2)
         self.order = words[at.order : at.order + KERNEL_SLOTS]
         self.sms = self._table(at.sms, p.sms, SM_WORDS)
         self.in_flight = words[at.in_flight : at.contexts][: p.sms * RING * 2].reshape(p.sms, RING, 2)

@@ -16,17 +16,21 @@ from simulator.core.layout import (
     CONTEXT_KERNEL,
     CONTEXT_NEXT,
     CONTEXT_SM,
+    KERNEL_ENDED,
     KERNEL_LAST,
     KERNEL_LIVE,
     KERNEL_MORE,
     KERNEL_PENDING,
+    KERNEL_PLACED,
     KERNEL_PROLOGUE,
     KERNEL_RUNS,
     KERNEL_SLOTS,
     KERNEL_STAGES,
+    KERNEL_WAVE,
     KERNEL_WEIGHT,
     MAX_CONTEXTS,
     MAX_STAGES,
+    MAX_WAVES,
     SM_CAPACITY,
     SM_ROOM,
 )
@@ -93,7 +97,10 @@ class Device:
         its = state.kernels[slot]
         its[KERNEL_PENDING] = its[KERNEL_LAST] = its[KERNEL_LIVE] = 0
         its[KERNEL_MORE] = 1
-        its[KERNEL_WEIGHT] = SM_CAPACITY // ctas_per_sm(self.hardware.sm, header)
+        resident = ctas_per_sm(self.hardware.sm, header)
+        its[KERNEL_WEIGHT] = SM_CAPACITY // resident
+        its[KERNEL_WAVE] = resident * self.hardware.sm.count
+        its[KERNEL_PLACED] = its[KERNEL_ENDED] = 0
         its[KERNEL_RUNS] = self._runs(header.run_bytes)
         its[KERNEL_PROLOGUE] = self.hardware.launch.cta_start_ps + header.prologue_ps
         its[KERNEL_STAGES] = min(header.stages, MAX_STAGES)
@@ -102,6 +109,7 @@ class Device:
         state.scalars[scalar.KERNELS] = count + 1
         if not self._launches:
             state.scalars[scalar.NEXT_SM] = 0
+            state.scalars[scalar.WAS_IDLE] = 1
         if state.scalars[scalar.L1_USED]:
             state.l1_sets[:, VALID] = 0
             state.scalars[scalar.L1_USED] = 0
@@ -134,6 +142,13 @@ class Device:
     def post_transfer(self, size: int, writing: bool, now: int) -> None:
         """Let `size` bytes copied to (`writing`) or from device memory take channel time from `now` on (ps)."""
         post_transfer(self._state.words, self._record, size, writing, now)
+
+    def waves(self, slot: int) -> tuple[tuple[int, int], ...]:
+        """Return when the waves of a kernel's CTAs, as many as fit at once in the order of placement, began and ended
+        (ps); the last of `MAX_WAVES` stands for all that follow."""
+        its = self._state.kernels[slot]
+        count = min(-(-int(its[KERNEL_ENDED]) // int(its[KERNEL_WAVE])), MAX_WAVES)
+        return tuple((int(begin), int(end)) for begin, end in self._state.waves[slot, :count])
 
     def retire(self, slot: int) -> NDArray[np.int64]:
         """Forget a kernel that ended; return its counters."""
