@@ -117,13 +117,16 @@ def category_axis() -> Figure:
 
 
 def log_axis(title: str, low: float, high: float) -> Figure:
-    """Return a logarithmic axis from `low` to `high` with a tick per decade."""
-    decades = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    """Return a logarithmic axis from `low` to `high` with a tick per decade, or at 1, 2 and 5 over less than two."""
+    factors = (1, 2, 5) if high < 100 * low else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = (factor * 10.0**power for power in powers for factor in factors)
+    ticks = [tick for tick in every if low <= tick <= high]
     return axis(title) | {
         "type": "log",
         "range": [math.log10(low), math.log10(high)],
-        "tickvals": decades,
-        "ticktext": [_decade(value) for value in decades],
+        "tickvals": ticks,
+        "ticktext": [_tick(value) for value in ticks],
         "linecolor": MUTED,
         "zeroline": False,
     }
@@ -140,7 +143,7 @@ def bytes_axis(title: str, low: float, high: float) -> Figure:
     return log_axis(title, low, high) | {"tickvals": ticks, "ticktext": [values.size(tick) for tick in ticks]}
 
 
-def _decade(value: float) -> str:
+def _tick(value: float) -> str:
     return values.short_count(value) if value >= 1 else f"{value:g}"
 
 
