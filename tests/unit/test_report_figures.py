@@ -13,7 +13,7 @@ import pytest
 from test_report_sample import kernel, nulled, renamed, sample
 
 from simulator.report import memory_chart
-from simulator.report.figures import catalog, export, in_flight, roofline, static
+from simulator.report.figures import catalog, export, in_flight, over_time, roofline, static
 from simulator.report.figures.style import chosen_by
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -57,6 +57,9 @@ def locality() -> dict[str, Any]:
 def placed() -> dict[str, Any]:
     """Return a result in which every figure has something to show."""
     result = sample() | {"locality": locality()}
+    for each in result["kernels"]:
+        each["ledger"] = {"compute_s": 0.25 * each["time_s"], "dram_bandwidth_s": 0.75 * each["time_s"]}
+    result["ledger"] = {"compute_s": 1e-3, "dram_bandwidth_s": 4e-3, "launch_s": 1e-3, "refresh_s": 1e-9}
     result["tiers"]["link"] = dict.fromkeys(result["tiers"]["link"], 0.5) | {"read_bytes": 2**30, "exposed_s": 1e-3}
     result["tiers"]["link"]["peak_bandwidth_bytes_per_s"] = 3e10
     return result
@@ -155,6 +158,44 @@ def test_a_locality_has_figures_without_a_run() -> None:
         for key in ("miss-ratio", "working-set", "reuse-tensor", "reuse-kernel", "fresh")
         for form in static.FORMATS
     }
+
+
+def test_the_ledger_is_drawn_from_its_largest_part_down() -> None:
+    figure = catalog.drawn(placed())["ledger"]
+    assert figure is not None
+    bars, words = figure["data"]
+    assert bars["y"] == ["dram bandwidth", "compute", "launch"], "a millionth of the run is not to be seen"
+    assert bars["x"] == pytest.approx([4, 1, 1])
+    assert words["text"][0] == " 4 ms · 66.7 %"
+
+
+def test_the_ledger_of_kernels_is_in_shares() -> None:
+    figure = catalog.drawn(placed())["ledger-kernels"]
+    assert figure is not None
+    assert [trace["name"] for trace in figure["data"]] == ["dram bandwidth", "compute"]
+    assert figure["data"][0]["x"] == pytest.approx([75] * len(figure["data"][0]["y"]))
+
+
+def test_over_time_kernels_stand_where_they_ran() -> None:
+    """Two kernels of 2 and 1 us, each launched for 1 us: 3 and 6 MB of DRAM traffic."""
+    two = [
+        kernel("a", "gemm", time_s=2e-6, launch_s=1e-6, dram_read_bytes=3e6),
+        kernel("b", "gemm", time_s=1e-6, launch_s=1e-6, dram_read_bytes=6e6),
+    ]
+    figure = over_time.draw_bandwidth(sample(two))
+    assert figure is not None
+    memory = next(trace for trace in figure["data"] if trace["name"] == "HBM3")
+    assert memory["x"] == pytest.approx([1, 3, 4, 5])
+    assert memory["y"] == pytest.approx([1.5, 0, 6, 0])
+
+
+def test_many_kernels_are_averaged_over_time() -> None:
+    many = [kernel(f"k{n}", "gemm", launch_s=0.0) for n in range(over_time.MOST_STEPS + 1)]
+    figure = over_time.draw_bandwidth(sample(many))
+    assert figure is not None
+    memory = next(trace for trace in figure["data"] if trace["name"] == "HBM3")
+    assert len(memory["x"]) == over_time.MOST_STEPS + 1
+    assert memory["y"][:-1] == pytest.approx([1.9] * over_time.MOST_STEPS)
 
 
 def test_marks_are_found_by_the_kernel_or_operator_they_stand_for() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from simulator.report.figures import in_flight, locality, roofline, time_bars
+from simulator.report.figures import in_flight, ledger, locality, over_time, roofline, time_bars
 from simulator.report.figures.style import Figure, LegendEntry
 from simulator.report.values import Result
 
@@ -62,6 +62,42 @@ PICTURES = (
         "A bar is the time in all kernels of an operator class, split by what limited each kernel; the bars, with "
         "the time between kernels, add up to the run. Click a bar to see that class alone.",
         "No kernel took any time.",
+        wide=True,
+    ),
+    Picture(
+        "ledger",
+        "Time",
+        "What the SMs did and waited for",
+        ledger.draw_run,
+        lambda result: (),
+        "The parts of the run time, averaged over the SMs: computing, or waiting for what each is named by. They add"
+        " up to the run.",
+    ),
+    Picture(
+        "ledger-kernels",
+        "Time",
+        "The same in the longest kernels",
+        ledger.draw_kernels,
+        ledger.kernels_legend,
+        "How the time of each kernel divides, all its launches together. Click a bar to see that kernel alone.",
+    ),
+    Picture(
+        "bandwidth",
+        "Time",
+        "Bandwidth over time",
+        over_time.draw_bandwidth,
+        over_time.bandwidth_legend,
+        "Each kernel at its mean, in launch order; drag across a part to look closer, double-click to see all.",
+        wide=True,
+    ),
+    Picture(
+        "flight",
+        "Time",
+        "Bytes in flight over time",
+        over_time.draw_flight,
+        over_time.flight_legend,
+        "What the SMs had in flight, and what the bandwidth of the slower of L2 and memory needs at the unloaded "
+        "latency, each kernel at its mean.",
         wide=True,
     ),
     Picture(
