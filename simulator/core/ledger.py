@@ -104,12 +104,13 @@ def keep_why(m: Int64Array, p: Parameters, number: int, buffer: int, now: int, o
     A record larger than an SM may have in flight takes further ones, whose latency is put down to that.
     """
     why = why_at(p, number, buffer)
-    queue = m[scalar.SLOWEST] - now
+    slowest = min(m[scalar.SLOWEST], once)  # which it is not of prefetches, for which nobody waits
+    queue = slowest - now
     server = m[scalar.SLOWEST_SERVER]
-    latency = once - m[scalar.SLOWEST]
+    latency = once - slowest
     link = mshr = conflict = refresh = far = 0
     if server == LINES:
-        if m[scalar.CROSSED] == m[scalar.SLOWEST]:
+        if m[scalar.CROSSED] == slowest:
             link = m[scalar.CROSSED_WAIT]
             queue -= link + p.cross_ps
             latency += p.cross_ps

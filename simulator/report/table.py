@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from simulator.report import concurrency, groups, headline, values
+from simulator.report import concurrency, groups, headline, ledger, values
 from simulator.report.groups import KernelGroup, TimeBudget
 from simulator.report.values import Result, at, plain, ratio, total
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 TOP_KERNELS = 8
+TOP_PARTS = 7  # of the ledger
+LEAST_SHARE = 0.0005  # of the run time, that is shown as 0.1 %
 BAR_CELLS = 10
 NAME_CELLS = 16  # names are cut no shorter than this
 GAP_CELLS = 2  # between columns
@@ -64,7 +66,11 @@ def _parts(result: Result, width: int) -> Iterable[Table | Text | str]:
     yield _tiers(result, width)
     yield ""
     yield _in_flight(result, width)
-    yield from _waits(result)
+    if ledger.of_run(result):
+        yield ""
+        yield _ledger(result, width)
+    else:
+        yield from _waits(result)
     yield ""
     yield _operators(result, width)
     yield ""
@@ -174,6 +180,25 @@ def _waits(result: Result) -> Iterable[Text]:
         yield Text(sentence, style="dim")
 
 
+def _ledger(result: Result, width: int) -> Table:
+    columns = (
+        Column("What SMs did or waited for", "left"),
+        Column("time"),
+        Column("share"),
+        Column("", "left", detail=2, style="cyan"),
+        Column("", "left", detail=1, style="dim"),
+    )
+    parts = ledger.of_run(result)
+    rows = [
+        [part.label, values.time(part.time_s), values.percent(part.share), bar(part.share), part.meaning]
+        for part in parts[:TOP_PARTS]
+    ]
+    time_s, share = sum(part.time_s for part in parts[TOP_PARTS:]), sum(part.share for part in parts[TOP_PARTS:])
+    if share >= LEAST_SHARE:
+        rows.append(["other", values.time(time_s), values.percent(share), bar(share), "in --format json"])
+    return _table(columns, rows, width)
+
+
 def _operators(result: Result, width: int) -> Table:
     columns = (
         Column("Operator", "left"),
@@ -211,7 +236,7 @@ def _gap(budget: TimeBudget, exposed_s: float) -> list[list[str]]:
     return [
         [label, values.time(time_s), values.percent(share), bar(share), "", "", "", ""]
         for label, (time_s, share) in shares.items()
-        if share is not None and share >= 0.0005
+        if share is not None and share >= LEAST_SHARE
     ]
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from simulator.report.ledger import WORDS
 from simulator.report.values import Result
 
 KERNEL_COLUMNS = (
@@ -43,6 +44,7 @@ KERNEL_COLUMNS = (
     "limiter",
     "extrapolated",
 )
+LEDGER_COLUMNS = tuple(f"ledger_{key}" for key in WORDS)
 
 
 def to_json(result: Result) -> str:
@@ -72,11 +74,18 @@ def to_csv(result: Result) -> str:
     """Return one row per kernel under a header of the kernel keys; null is an empty cell, booleans are as in JSON."""
     kernels = result["kernels"] or []
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(kernels[0]) if kernels else list(KERNEL_COLUMNS), lineterminator="\n")
+    columns = list(_flat(kernels[0])) if kernels else [*KERNEL_COLUMNS, *LEDGER_COLUMNS]
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
     for kernel in kernels:
-        writer.writerow({key: _cell(value) for key, value in kernel.items()})
+        writer.writerow({key: _cell(value) for key, value in _flat(kernel).items()})
     return out.getvalue()
+
+
+def _flat(kernel: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a kernel with the parts of its ledger as columns of their own."""
+    row = {key: value for key, value in kernel.items() if not isinstance(value, Mapping)}
+    return row | {f"ledger_{key}": value for key, value in (kernel.get("ledger") or {}).items()}
 
 
 def _cell(value: Any) -> Any:

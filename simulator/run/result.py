@@ -21,6 +21,7 @@ from simulator.memory.occupancy import ctas_per_sm
 from simulator.run import below
 from simulator.run.concurrency import concurrency, in_flight
 from simulator.run.generate import Trace
+from simulator.run.ledger import ledger
 from simulator.run.limits import limiter
 from simulator.run.provenance import commit
 from simulator.run.simulate import CopyTotals, KernelOutcome, Outcome
@@ -54,6 +55,8 @@ def result(trace: Trace, outcome: Outcome, hardware: Hardware, config: Mapping[s
         "summary": _summary(trace, outcome, hardware, total, time_ps),
         "tiers": _tiers(hardware, total, time_ps, outcome.copies, flight),
         "concurrency": flight,
+        "ledger": ledger(total, outcome.step_between_ps.sum(axis=0), hardware),
+        "what_if": None,
         "kernels": [_kernel(kernel, hardware) for kernel in outcome.kernels],
     }
 
@@ -200,4 +203,5 @@ def _kernel(kernel: KernelOutcome, hardware: Hardware) -> Json:
         **in_flight(counters, kernel.time_ps, hardware),
         "limiter": limiter(counters, kernel.time_ps, kernel.launch_ps, hardware),
         "extrapolated": kernel.start_ps is None,
+        "ledger": ledger(counters, (kernel.gap.launch_ps, kernel.gap.copies_ps), hardware),
     }

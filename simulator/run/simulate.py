@@ -14,6 +14,7 @@ from simulator.memory import Device
 from simulator.memory.copies import Path
 from simulator.memory.observer import AccessObserver
 from simulator.run.generate import Trace
+from simulator.run.ledger import BETWEEN, NO_GAP, Gap, gaps
 from simulator.run.sampling import LayerSampler, sampled_steps
 from simulator.system import CopyRun, KernelRun, Streamed, run_stream
 from simulator.trace.record import KernelHeader
@@ -36,6 +37,8 @@ class KernelOutcome:
     launch_ps: int
     counters: NDArray[np.int64]
     waited_ps: int = 0  # for copies, before the launch
+    gap: Gap = NO_GAP  # of it and the launch, while no other kernel ran
+    waves: tuple[tuple[int, int], ...] = ()  # beginning and end of each (ps), on the clock of `start_ps`
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Outcome:
     kernels: tuple[KernelOutcome, ...]
     step_ps: NDArray[np.int64]
     step_counters: NDArray[np.int64]  # (steps, counter.COUNT)
+    step_between_ps: NDArray[np.int64]  # (steps, 2): while no kernel ran, as in `ledger.BETWEEN`
     replayed_steps: int
     copies: CopyTotals | None = None  # None where everything rests in device memory
 
@@ -99,8 +103,9 @@ def simulate(
     streamed = _streamed(trace, steps)
     chosen = kernels if every_layer else sampler.filter(kernels)
     runs = run_stream(device, chosen, protocol.launch, clock, observe, streamed)
-    outcomes = [_outcome(run.header, run, run.start_ps - clock) for run in runs]
-    outcomes += [_outcome(header, twin, None) for header, twin in sampler.skipped]
+    gap_of = dict(zip(map(id, runs), gaps(runs, clock), strict=True))
+    outcomes = [_outcome(run.header, run, gap_of[id(run)], clock) for run in runs]
+    outcomes += [_outcome(header, twin, gap_of[id(twin)], None) for header, twin in sampler.skipped]
     drained_ps = streamed.end_ps - clock if streamed else 0
     outcome = _total(outcomes, trace.steps, sorted(steps), drained_ps)
     return (
@@ -141,9 +146,13 @@ def _warm_up(trace: Trace, hardware: Hardware, protocol: Protocol) -> bool:
     return protocol.cache is CacheState.WARM and trace.steps == 1 and small
 
 
-def _outcome(header: KernelHeader, run: KernelRun, start_ps: int | None) -> KernelOutcome:
+def _outcome(header: KernelHeader, run: KernelRun, gap: Gap, clock: int | None) -> KernelOutcome:
+    """Return what a kernel did on a clock that began at `clock`, None for one that a twin stands for."""
     launch_ps = run.start_ps - run.ready_ps
-    return KernelOutcome(header, start_ps, run.end_ps - run.start_ps, launch_ps, run.counters, run.waited_ps)
+    start_ps = None if clock is None else run.start_ps - clock
+    waves = () if clock is None else tuple((begin - clock, end - clock) for begin, end in run.waves)
+    time_ps = run.end_ps - run.start_ps
+    return KernelOutcome(header, start_ps, time_ps, launch_ps, run.counters, run.waited_ps, gap, waves)
 
 
 def _total(kernels: list[KernelOutcome], steps: int, replayed: list[int], drained_ps: int) -> Outcome:
@@ -152,6 +161,7 @@ def _total(kernels: list[KernelOutcome], steps: int, replayed: list[int], draine
     The last step lasts until its copies out are done, at `drained_ps`.
     """
     time = np.zeros((steps, 1), np.int64)
+    between = np.zeros((steps, len(BETWEEN)), np.int64)
     counters = np.zeros((steps, counter.COUNT), np.int64)
     ordered: list[KernelOutcome] = []
     for step in replayed:
@@ -159,14 +169,17 @@ def _total(kernels: list[KernelOutcome], steps: int, replayed: list[int], draine
         ordered += members
         starts = [k.start_ps - k.launch_ps - k.waited_ps for k in members if k.start_ps is not None]
         ends = [k.start_ps + k.time_ps for k in members if k.start_ps is not None]
+        between[step] = [sum(k.gap.launch_ps for k in members), sum(k.gap.copies_ps for k in members)]
         if step == replayed[-1] and drained_ps:
+            between[step, 1] += max(0, drained_ps - max(ends, default=0))
             ends.append(drained_ps)
         skipped = sum(k.time_ps + k.launch_ps for k in members if k.start_ps is None)
         time[step] = max(ends, default=0) - min(starts, default=0) + skipped
         counters[step] = counter.combine(k.counters for k in members)
     _interpolate(time, replayed)
     _interpolate(counters, replayed)
-    return Outcome(tuple(ordered), time[:, 0], counters, len(replayed))
+    _interpolate(between, replayed)
+    return Outcome(tuple(ordered), time[:, 0], counters, between, len(replayed))
 
 
 def _interpolate(values: NDArray[np.int64], replayed: list[int]) -> None:

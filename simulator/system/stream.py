@@ -42,6 +42,7 @@ class KernelRun:
     end_ps: int
     counters: NDArray[np.int64]
     waited_ps: int = 0  # for copies, before `ready_ps`
+    waves: tuple[tuple[int, int], ...] = ()  # beginning and end of each wave of CTAs (ps)
 
 
 @dataclass
@@ -166,7 +167,8 @@ class _Stream:
         ended = self._slots[slot] = environment.event()
         self._wake()
         yield ended
-        run = KernelRun(kernel.header, ready_ps, start_ps, environment.now, self._device.retire(slot), waited_ps)
+        waves = self._device.waves(slot)
+        run = KernelRun(kernel.header, ready_ps, start_ps, environment.now, self._device.retire(slot), waited_ps, waves)
         del self._in_flight[index]
         self.runs.append(run)
         if self._observe:

@@ -51,6 +51,7 @@ def golden_of(options: dict[str, Any]) -> str:
         "summary": result["summary"],
         "tiers": result["tiers"],
         "concurrency": result["concurrency"],
+        "ledger": result["ledger"],
         "exact": result["provenance"]["exact"],
         "kernels_in_all": len(result["kernels"]),
         "kernels": result["kernels"][:FIRST_KERNELS],

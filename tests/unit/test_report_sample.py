@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from simulator.report.text import KERNEL_COLUMNS, to_csv, to_json
+from simulator.report.ledger import WORDS
+from simulator.report.text import KERNEL_COLUMNS, LEDGER_COLUMNS, to_csv, to_json
 
 HOSTILE = "</script><b>[red]\x1b[31m&\"'"
 
@@ -39,6 +40,12 @@ LAYER = (
     ("activation", "activation", 2.0, 5.7e4, 0.0, 0.98, "launch", 28),
     ("gemm", "down", 40.1, 1.17e8, 1.17e8, 0.003, "l2 bandwidth", 256),
 )
+
+
+def ledger(time_s: float) -> dict[str, float]:
+    """Return a ledger whose parts add up to `time_s`."""
+    shares = {"dram_bandwidth_s": 0.5, "compute_s": 0.25, "bytes_in_flight_s": 0.125, "tail_s": 0.125}
+    return {key: time_s * shares.get(key, 0.0) for key in WORDS}
 
 
 def kernel(name: str, operator: str, layer: int | None = None, **changes: Any) -> dict[str, Any]:
@@ -74,6 +81,7 @@ def kernel(name: str, operator: str, layer: int | None = None, **changes: Any) -
         "mean_latency_s": 1.1e-6,
         "limiter": "dram bandwidth",
         "extrapolated": False,
+        "ledger": ledger(9e-6) | {"launch_s": 1e-6},
     } | changes
 
 
@@ -128,6 +136,8 @@ def sample(kernels: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         },
         "tiers": _tiers(asked, written, dram, time_s),
         "concurrency": _concurrency(),
+        "ledger": ledger(time_s),
+        "what_if": None,
         "kernels": kernels,
     }
 
@@ -255,7 +265,8 @@ def test_json_refuses_what_is_not_a_number_and_says_where(bad: float) -> None:
 def test_csv_has_the_kernel_keys_and_one_row_a_kernel() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(sample()))))
     assert len(rows) == 2 + 1 + LAYERS * len(LAYER)
-    assert tuple(rows[0]) == KERNEL_COLUMNS == tuple(kernel("a", "gemm"))
+    assert tuple(rows[0]) == (*KERNEL_COLUMNS, *LEDGER_COLUMNS)
+    assert tuple(kernel("a", "gemm")) == (*KERNEL_COLUMNS, "ledger")
     gate_up = next(row for row in rows if row["name"] == "layers.7.gate_up")
     assert (gate_up["layer"], gate_up["start_s"], gate_up["extrapolated"]) == ("7", "", "true")
     assert float(gate_up["time_s"]) == 76.4e-6
@@ -269,4 +280,4 @@ def test_csv_keeps_hostile_names_and_nulls_apart() -> None:
 
 
 def test_csv_of_no_kernels_is_a_header() -> None:
-    assert to_csv(sample([])) == ",".join(KERNEL_COLUMNS) + "\n"
+    assert to_csv(sample([])) == ",".join([*KERNEL_COLUMNS, *LEDGER_COLUMNS]) + "\n"

@@ -99,7 +99,7 @@ def test_says_whether_kernels_were_extrapolated() -> None:
 def test_fits_its_width_and_a_screen(width: int) -> None:
     text = lines(sample(), width)
     assert max(map(len, text)) <= width
-    assert len(text) <= 45
+    assert len(text) <= 50
     assert not any(each.endswith((" ", "…")) for each in text)
 
 
