@@ -66,7 +66,7 @@ def _parts(result: Result, width: int) -> Iterable[Table | Text | str]:
     yield _tiers(result, width)
     yield ""
     yield _in_flight(result, width)
-    if ledger.of_run(result):
+    if ledger.parts(result):
         yield ""
         yield _ledger(result, width)
     else:
@@ -182,15 +182,15 @@ def _waits(result: Result) -> Iterable[Text]:
 
 def _ledger(result: Result, width: int) -> Table:
     columns = (
-        Column("What SMs did or waited for", "left"),
+        Column("SM time", "left"),
         Column("time"),
         Column("share"),
         Column("", "left", detail=2, style="cyan"),
         Column("", "left", detail=1, style="dim"),
     )
-    parts = ledger.of_run(result)
+    parts = ledger.parts(result)
     rows = [
-        [part.label, values.time(part.time_s), values.percent(part.share), bar(part.share), part.meaning]
+        [part.name, values.time(part.time_s), values.percent(part.share), bar(part.share), part.meaning]
         for part in parts[:TOP_PARTS]
     ]
     time_s, share = sum(part.time_s for part in parts[TOP_PARTS:]), sum(part.share for part in parts[TOP_PARTS:])

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from simulator.report.ledger import WORDS
+from simulator.report.ledger import MEANINGS
 from simulator.report.values import Result
 
 KERNEL_COLUMNS = (
@@ -44,7 +44,7 @@ KERNEL_COLUMNS = (
     "limiter",
     "extrapolated",
 )
-LEDGER_COLUMNS = tuple(f"ledger_{key}" for key in WORDS)
+LEDGER_COLUMNS = tuple(f"ledger_{key}" for key in MEANINGS)
 
 
 def to_json(result: Result) -> str:

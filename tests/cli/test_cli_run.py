@@ -19,7 +19,7 @@ from simulator.config import data_dir
 
 Json = dict[str, Any]
 
-TOP = {"schema", "provenance", "config", "summary", "tiers", "concurrency", "kernels"}
+TOP = {"schema", "provenance", "config", "summary", "tiers", "concurrency", "ledger", "what_if", "kernels"}
 PROVENANCE = {"version", "commit", "config_sha256", "seed", "created", "packages", "exact"}
 SUMMARY = {
     "time_s",
@@ -219,7 +219,7 @@ def test_csv_has_the_kernels_of_the_json(tierscope: Command, results: dict[str, 
     assert finished.err == ""
     rows = list(csv.DictReader(io.StringIO(finished.out)))
     kernels = results["decode"]["kernels"]
-    assert list(rows[0]) == list(kernels[0])
+    assert list(rows[0]) == [*list(kernels[0])[:-1], *(f"ledger_{key}" for key in kernels[0]["ledger"])]
     assert [row["name"] for row in rows] == [kernel["name"] for kernel in kernels]
     assert [float(row["time_s"]) for row in rows] == [kernel["time_s"] for kernel in kernels]
     assert rows[0]["layer"] == "" and kernels[0]["layer"] is None

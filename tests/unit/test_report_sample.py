@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from simulator.report.ledger import WORDS
+from simulator.report.ledger import MEANINGS
 from simulator.report.text import KERNEL_COLUMNS, LEDGER_COLUMNS, to_csv, to_json
 
 HOSTILE = "</script><b>[red]\x1b[31m&\"'"
@@ -45,7 +45,7 @@ LAYER = (
 def ledger(time_s: float) -> dict[str, float]:
     """Return a ledger whose parts add up to `time_s`."""
     shares = {"dram_bandwidth_s": 0.5, "compute_s": 0.25, "bytes_in_flight_s": 0.125, "tail_s": 0.125}
-    return {key: time_s * shares.get(key, 0.0) for key in WORDS}
+    return {key: time_s * shares.get(key, 0.0) for key in MEANINGS}
 
 
 def kernel(name: str, operator: str, layer: int | None = None, **changes: Any) -> dict[str, Any]:

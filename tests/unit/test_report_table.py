@@ -199,7 +199,7 @@ def test_numbers_as_text() -> None:
 
 
 def test_importing_the_reports_imports_no_renderer() -> None:
-    modules = "table, text, files, html, charts, memory_chart"
+    modules = "table, text, files, html, memory_chart"
     code = (
         f"from simulator.report import {modules}; import sys; print(*{{'rich', 'plotly', 'jinja2'}} & set(sys.modules))"
     )
