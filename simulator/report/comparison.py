@@ -88,6 +88,7 @@ def compare(results: Sequence[Result], sources: Sequence[str]) -> Json:
         "quantities": list(_quantities(results)),
         "classes": [_class_of(label, results) for label in _labels(results)],
         "changes": [_change(results[0], result) for result in results[1:]],
+        "ledger": list(_ledger(results)),
     }
 
 
@@ -152,6 +153,17 @@ def _described(group: KernelGroup | None) -> Json | None:
         "flops_per_s": group.flops_per_s,
         "limiter": group.limiter,
     }
+
+
+def _ledger(results: Sequence[Result]) -> Iterator[Json]:
+    """Yield what SMs did and waited for in any of the runs, the largest part first; null where there is no ledger."""
+    ledgers = [result.get("ledger") or {} for result in results]
+    keys = dict.fromkeys(key for ledger in ledgers for key, seconds in ledger.items() if seconds)
+    for key in sorted(keys, key=lambda key: -max(ledger.get(key) or 0.0 for ledger in ledgers)):
+        found = [ledger.get(key) for ledger in ledgers]
+        first = found[0]
+        deltas = [None if value is None or first is None else value - first for value in found]
+        yield {"part": key, "values": found, "deltas": deltas}
 
 
 # What moved the time

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 
 MOST_SETTINGS = 16  # that the table shows
+MOST_PARTS = 8
 SMALL = 0.03  # of all causes together: those below go unsaid
 COLUMNS = ("run", "source", "scope", "part", "quantity", "unit", "value", "delta", "ratio")
 CLASS_UNITS = {
@@ -57,6 +58,11 @@ def to_csv(comparison: Json) -> str:
                 writer.writerow(
                     [*name, "operator", each["operator"], quantity, unit, value, delta, values.ratio(value, first)]
                 )
+    for place, run in enumerate(comparison["runs"]):
+        for row in comparison["ledger"]:
+            value, delta = row["values"][place], row["deltas"][place]
+            figures = (value, delta, values.ratio(value, row["values"][0]))
+            writer.writerow([letter(place), run["source"], "ledger", row["part"], "time_s", "s", *figures])
     for place, change in enumerate(comparison["changes"], start=1):
         name = (letter(place), comparison["runs"][place]["source"])
         for part in change["parts"]:
@@ -97,6 +103,9 @@ def _parts(comparison: Json) -> Iterator[Any]:
         yield Text()
         yield Text(_verdict(change, place), style="bold")
         yield _change(change, place)
+    if comparison["ledger"]:
+        yield Text()
+        yield _ledger(comparison)
     yield Text()
     for sentence in dict.fromkeys(run["exactness"] for run in comparison["runs"]):
         yield Text(sentence, style="dim")
@@ -127,6 +136,20 @@ def _times(row: Json, place: int) -> str:
     if row["unit"] == "":
         return values.shown(row["deltas"][place], lambda points: f"{100 * points:+.1f} pt")
     return values.shown(row["ratios"][place], lambda known: f"{known:.3g}")
+
+
+def _ledger(comparison: Json) -> Table:
+    places = range(len(comparison["runs"]))
+    others = [f"{letter(place)} - A" for place in places if place]
+    table = _table("what SMs did or waited for", *map(letter, places), *others)
+    for row in comparison["ledger"][:MOST_PARTS]:
+        deltas = [values.shown(delta, signed_time) for delta in row["deltas"][1:]]
+        table.add_row(_label(row["part"]), *map(values.time, row["values"]), *deltas)
+    return table
+
+
+def _label(part: str) -> str:
+    return plain(part).removesuffix("_s").replace("_", " ")
 
 
 def _verdict(change: Json, place: int) -> str:

@@ -127,7 +127,7 @@
       layout: {
         ...figure.layout,
         showlegend: true,
-        legend: { orientation: "h", x: 0, y: -60 / figure.layout.height, yanchor: "top" },
+        legend: { orientation: "h", traceorder: "normal", x: 0, y: -60 / figure.layout.height, yanchor: "top" },
         height: figure.layout.height + 60,
         width: 900,
       },
@@ -155,7 +155,10 @@
         const canvas = document.createElement("canvas");
         canvas.width = 2 * width;
         canvas.height = 2 * height;
-        canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+        const context = canvas.getContext("2d");
+        context.fillStyle = "#fff";
+        context.fillRect(0, 0, canvas.width, canvas.height);
+        context.drawImage(image, 0, 0, canvas.width, canvas.height);
         resolve(canvas.toDataURL("image/png"));
       };
       image.onerror = reject;

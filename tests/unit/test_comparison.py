@@ -134,6 +134,16 @@ def test_csv_has_the_numbers_of_every_run() -> None:
     assert sum(row["scope"] == "cause" for row in rows) == 2 * 4
 
 
+def test_ledgers_stand_side_by_side() -> None:
+    one, other = gemm() | {"ledger": {"compute_s": 1e-3, "tail_s": 0.0}}, gemm() | {"ledger": {"compute_s": 3e-3}}
+    both = compared(one, other, gemm() | {"ledger": None})
+    assert both["ledger"] == [
+        {"part": "compute_s", "values": [1e-3, 3e-3, None], "deltas": [0, pytest.approx(2e-3), None]}
+    ]
+    line = next(line for line in comparison_table.render(both).splitlines() if line.startswith("comput"))
+    assert line.split()[-8:] == ["1", "ms", "3", "ms", "–", "+2", "ms", "–"]
+
+
 # Steps that were not replayed
 
 
