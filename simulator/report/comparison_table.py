@@ -9,7 +9,7 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from simulator.report import values
+from simulator.report import ledger, values
 from simulator.report.comparison import QUANTITIES
 from simulator.report.console import render_to_text
 from simulator.report.values import plain
@@ -144,12 +144,8 @@ def _ledger(comparison: Json) -> Table:
     table = _table("what SMs did or waited for", *map(letter, places), *others)
     for row in comparison["ledger"][:MOST_PARTS]:
         deltas = [values.shown(delta, signed_time) for delta in row["deltas"][1:]]
-        table.add_row(_label(row["part"]), *map(values.time, row["values"]), *deltas)
+        table.add_row(plain(ledger.name_of(row["part"])), *map(values.time, row["values"]), *deltas)
     return table
-
-
-def _label(part: str) -> str:
-    return plain(part).removesuffix("_s").replace("_", " ")
 
 
 def _verdict(change: Json, place: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from simulator.report.figures import in_flight, ledger, locality, over_time, roofline, time_bars
 from simulator.report.figures.style import Figure, LegendEntry
+from simulator.report.ledger import HOW_TO_READ
 from simulator.report.values import Result
 
 LOCALITY = "Locality"
@@ -70,8 +71,7 @@ PICTURES = (
         "What the SMs did and waited for",
         ledger.draw_run,
         lambda result: (),
-        "The parts of the run time, averaged over the SMs: computing, or waiting for what each is named by. They add"
-        " up to the run.",
+        HOW_TO_READ,
     ),
     Picture(
         "ledger-kernels",

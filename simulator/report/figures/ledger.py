@@ -20,6 +20,7 @@ from simulator.report.figures.style import (
     time_unit,
 )
 from simulator.report.groups import KernelGroup
+from simulator.report.ledger import MEANINGS, name_of
 from simulator.report.values import Result, plain
 
 MOST_KERNELS = 12
@@ -46,9 +47,12 @@ COLORS = {
 }
 
 
-def _parts(ledger: Mapping[str, Any] | None) -> dict[str, float]:
-    """Return the seconds of each part by its name in words; null counts as none."""
-    return {key.removesuffix("_s").replace("_", " "): seconds or 0.0 for key, seconds in (ledger or {}).items()}
+def _parts(found: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the seconds of each part by its name; null counts as none."""
+    return {name_of(key): seconds or 0.0 for key, seconds in (found or {}).items()}
+
+
+_MEANINGS = {name_of(key): meaning for key, meaning in MEANINGS.items()}
 
 
 def _drawn(result: Result) -> dict[str, float]:
@@ -81,7 +85,10 @@ def draw_run(result: Result) -> Figure | None:
         "x": ends,
         "marker": {"color": [_ink(name) for name in parts]},
         "hoverinfo": "text",
-        "hovertext": [f"<b>{name}</b><br>{text}" for name, text in zip(names, shown, strict=True)],
+        "hovertext": [
+            f"<b>{label(plain(name))}</b><br>{text}<br>{_MEANINGS.get(name, '')}"
+            for name, text in zip(parts, shown, strict=True)
+        ],
         "textposition": "none",
     }
     labels = {
