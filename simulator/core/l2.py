@@ -3,7 +3,8 @@
 With two partitions each SM looks into its near one.  A line's home is the partition its memory is attached to: near
 misses of far lines cross over, are served or fetched there, and leave a copy behind, so that lines used from both
 sides take up room twice (NVIDIA A100 white paper: "each L2 partition caches data for memory accesses from SMs in the
-GPCs directly connected to the partition").  Writes go to the home and make the copy invalid.
+GPCs directly connected to the partition").  Writes go to the home, across if it is
+far, and make the copy invalid.
 """
 
 from __future__ import annotations
@@ -236,6 +237,8 @@ def line_access(
         other = set_at(p, row, slot, 1 - home)
         if writing:
             drop_copy(m, other, group, mask)
+            if partition != near:
+                ready = max(ready, cross(m, p, k, home, (ones(mask) * lines) << p.sector_shift, now))
             m[set_group_at(p, slot) + STREAK + 1 - home] = 0  # the same line may now miss twice
         elif partition != near:
             crossed = cross(m, p, k, near, (ones(wanted) * lines) << p.sector_shift, now)

@@ -13,14 +13,14 @@ import numpy as np
 from simulator.core import counter, scalar
 from simulator.core.access_log import L1_ACCESS, note_access
 from simulator.core.bitwise import ones
+from simulator.core.coalescer import on_its_way, remember
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import WHOLE, channel_group_of
-from simulator.core.hashing import mix
 from simulator.core.l1 import l1_lookup
-from simulator.core.l2 import NORMAL, READ, line_access
+from simulator.core.l2 import NORMAL, PREFETCH, READ, line_access
 from simulator.core.layout import SPLIT, STREAK, Int64Array
 from simulator.core.ledger import note_server
-from simulator.core.places import counters_at, set_group_at, slot_of
+from simulator.core.places import counters_at, set_group_at, slice_at, slot_of
 from simulator.core.plain_reads import LANES, is_plain, read, read_groups, split_lanes
 from simulator.core.replacement import LRU
 from simulator.core.server import book
@@ -99,17 +99,25 @@ def each_lane(
                 continue
         size = ones(mask) << p.sector_shift
         m[scalar.MOVED] += size
-        slice_free = p.at.slices + mix(line, p.slices)
+        if through_l1:
+            coming = on_its_way(m, p, sm, line, mask, now)
+            if coming >= 0:
+                m[scalar.COALESCED] += size
+                m[loaded] = max(m[loaded], coming + p.l2_hit_ps)
+                m[scalar.LOADED] = max(m[scalar.LOADED], m[loaded])
+                continue
+        near = sm % p.partitions
+        slice_free = slice_at(p, line, near if kind in (READ, PREFETCH) else home)
         done = book(m, slice_free, p.slice_ticks_per_kib, size, now, counters + counter.SLICE_BUSY_TICKS)
         note_server(m, counter.L2_BANDWIDTH, done)
         ready = max(ready, done)
         if plain:
-            near = sm % p.partitions
             done = read(m, p, k, near, home, group, slot, lane & LANES, mask, channel_group, access, now, False)
         else:
-            done = line_access(m, p, k, sm % p.partitions, home, group, slot, lane, mask, now, kind, hint)
+            done = line_access(m, p, k, near, home, group, slot, lane, mask, now, kind, hint)
         ready = max(ready, done)
         if through_l1:
+            remember(m, p, sm, line, mask, done)
             done = max(m[loaded], done + p.l2_hit_ps)
             m[loaded] = done
             m[scalar.LOADED] = max(m[scalar.LOADED], done)

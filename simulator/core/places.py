@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulator.core import counter
 from simulator.core.compiled import small_function
-from simulator.core.hashing import quotient_of, rotated, scrambled
+from simulator.core.hashing import mix, quotient_of, rotated, scrambled
 from simulator.core.layout import CONTEXT_WORDS, KERNEL_WORDS, PLACE, SET_GROUP_WORDS, SM_WORDS
 from simulator.core.sets import SET_WORDS
 from simulator.core.state import Parameters
@@ -55,3 +55,10 @@ def slot_of(p: Parameters, group: int) -> tuple[int, int]:
     if p.partitions > 1:  # the groups of a slot are at home in either partition in turn
         home = (turn + scrambled(slot)) & 1
     return slot, home
+
+
+@small_function
+def slice_at(p: Parameters, line: int, partition: int) -> int:
+    """Return the word of the slice of a line in a partition that says when it is free."""
+    slices = p.slices // p.partitions
+    return (p.at.slices + partition * slices + mix(line, slices)) & PLACE

@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.core import counter, scalar
 from simulator.core.bitwise import ones
+from simulator.core.coalescer import on_its_way, remember
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import WHOLE, bank_place, channel_group_of
 from simulator.core.hashing import mix, quotient_of, scrambled
@@ -18,7 +19,7 @@ from simulator.core.l2 import NORMAL, READ, arrives, cross, note_lane, whole_fet
 from simulator.core.layout import PLACE, SPLIT, STREAK, Int64Array
 from simulator.core.ledger import note_crossing, note_server
 from simulator.core.mshr import fetch, write_back
-from simulator.core.places import counters_at, set_at, set_group_at, slot_of
+from simulator.core.places import counters_at, set_at, set_group_at, slice_at, slot_of
 from simulator.core.prefetch import prefetch
 from simulator.core.program import ADDRESS, RECORD_WORDS, REST, THROUGH_L1
 from simulator.core.replacement import LRU
@@ -260,16 +261,24 @@ def read_sectors(
             return now
     moved = ones(mask) << p.sector_shift
     m[scalar.MOVED] += moved
-    slice_free = p.at.slices + mix(line, p.slices)
+    if through_l1:
+        coming = on_its_way(m, p, sm, line, mask, now)
+        if coming >= 0:
+            m[scalar.COALESCED] += moved
+            m[loaded] = max(m[loaded], coming + p.l2_hit_ps)
+            m[scalar.LOADED] = max(m[scalar.LOADED], m[loaded])
+            return now
+    near = sm % p.partitions
+    slice_free = slice_at(p, line, near)
     served = book(m, slice_free, p.slice_ticks_per_kib, moved, now, counters + counter.SLICE_BUSY_TICKS)
     note_server(m, counter.L2_BANDWIDTH, served)
     slot, home = slot_of(p, group)
     if m[set_group_at(p, slot) + SPLIT] == 0:
         split_lanes(m, p, slot)
-    near = sm % p.partitions
     channel_group, access = channel_group_of(p.dram, group)
     done = read(m, p, k, near, home, group, slot, lane & LANES, mask, channel_group, access, now, True)
     if through_l1:
+        remember(m, p, sm, line, mask, done)
         arrival = max(m[loaded], done + p.l2_hit_ps)
         m[loaded] = arrival
         m[scalar.LOADED] = max(m[scalar.LOADED], arrival)

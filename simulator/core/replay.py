@@ -115,6 +115,7 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
     through_l1 = kind == READ and rest & THROUGH_L1 != 0
     size = rows * row_bytes
     m[scalar.MOVED] = 0  # between L2 and SM
+    m[scalar.COALESCED] = 0
     m[scalar.LOADED] = now
     done = now
     plain = is_plain(p, kind, hint) and p.group_lines > 1
@@ -129,7 +130,8 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
     if not through_l1:
         moved = size
     if moved > 0:
-        served = book(m, scalar.L2_FREE, p.l2_ticks_per_kib, moved, now, counters + counter.L2_BUSY_TICKS)
+        asked = moved - m[scalar.COALESCED]
+        served = book(m, scalar.L2_FREE, p.l2_ticks_per_kib, asked, now, counters + counter.L2_BUSY_TICKS)
         note_server(m, counter.L2_BANDWIDTH, served)
         if kind != PREFETCH:
             busy = counters + counter.PORT_BUSY_TICKS
@@ -155,7 +157,7 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
     if kind == PREFETCH:
         return now, 0
     m[counters + counter.SM_WRITE_BYTES] += size
-    return done, 0
+    return done + p.l1_hit_ps, 0  # a store passes the pipeline of L1 before its CTA can end
 
 
 @small_function

@@ -29,4 +29,6 @@ FETCHED_MSHR = 32
 FETCHED_CONFLICT = 33
 FETCHED_REFRESH = 34
 FETCHED_LATENCY = 35
-COUNT = 36
+COALESCED = 36  # of the bytes MOVED, those another SM had asked for
+NEXT_CTA = 37  # when the next CTA can be placed, ticks
+COUNT = 38

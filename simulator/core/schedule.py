@@ -30,6 +30,7 @@ from simulator.core.layout import (
     SM_IDLE,
     SM_RESIDENTS,
     SM_ROOM,
+    TICKS_PER_PS,
     WHY_TOTAL,
     Int64Array,
 )
@@ -64,7 +65,9 @@ def place(m: Int64Array, p: Parameters, first: Int64Array, sm: int, now: int) ->
             m[scalar.FREE] -= 1
             number = m[p.at.free + m[scalar.FREE]]
             context = context_at(p, number)
-            start = now + m[kernel + KERNEL_PROLOGUE]
+            turn = max(now * TICKS_PER_PS, m[scalar.NEXT_CTA])
+            m[scalar.NEXT_CTA] = turn + p.cta_interval_ticks
+            start = turn // TICKS_PER_PS + m[kernel + KERNEL_PROLOGUE]
             m[context + CONTEXT_NEXT] = first[cta]
             m[context + CONTEXT_END] = first[cta + 1]
             m[context + CONTEXT_SM] = sm

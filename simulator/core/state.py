@@ -33,6 +33,9 @@ from simulator.core.sets import SET_WORDS, new_sets
 RING = 4096
 """Room of the queue of an SM, in entries."""
 
+COALESCER_LINES = 512
+"""Lines a coalescer remembers: those in flight to a few SMs."""
+
 MSHR_RING = 1 << 17
 """Room of the queue of misses on their way, in entries."""
 
@@ -54,6 +57,7 @@ class Places(NamedTuple):
     heap: int = 0
     free: int = 0  # contexts
     slices: int = 0  # when each is free, in ticks
+    coalescers: int = 0  # see core/coalescer.py
     cross: int = 0  # likewise the link to each partition
     mshrs: int = 0  # MSHR_RING pairs
     set_groups: int = 0  # of L2: what the lanes of one have in common
@@ -69,6 +73,7 @@ class Parameters(NamedTuple):
 
     sms: int
     sm_ctas: int  # resident CTAs per SM
+    cta_interval_ticks: int  # from one CTA placed to the next, anywhere
     sm_outstanding_bytes: int
     l1_sets: int  # per SM
     l1_sets_inverse: float
@@ -85,6 +90,7 @@ class Parameters(NamedTuple):
     fetch_sectors: int  # that a read miss fetches at least, a power of two
     slices: int
     slice_ticks_per_kib: int
+    coalescer_sms: int  # SMs that share a coalescer, 0: there is none
     mshr_bytes: int  # misses on their way from DRAM at once
     partitions: int  # 1 or 2
     cross_ps: int  # that a hit in the other partition takes longer
@@ -128,6 +134,7 @@ def laid_out(p: Parameters) -> Parameters:
         "heap": contexts + 2,
         "free": contexts,
         "slices": p.slices,
+        "coalescers": -(-p.sms // p.coalescer_sms) * COALESCER_LINES * 4 if p.coalescer_sms else 0,
         "cross": p.partitions,
         "mshrs": MSHR_RING * 2,
         "set_groups": p.set_groups * SET_GROUP_WORDS,

@@ -53,6 +53,7 @@ class Sm(Spec):
     outstanding_bytes: PositiveBytes  # loads in flight per SM
     vector_flops_per_clock: Count  # fp32 outside the matrix units
     exponentials_per_clock: Count  # fp32, of the special-function units
+    fp64_per_clock: Count  # additions or multiply-adds of doubles
     tensor_flops_per_clock: TensorRate
 
 
@@ -81,6 +82,7 @@ class L2(Spec):
     hit_latency_ps: PositiveTime  # load to use, from an SM, unloaded, near partition
     fetch_bytes: PositiveBytes | None = None  # least that a read miss fetches; None: a sector
     mshrs: Count  # lines on their way from memory, per slice
+    coalescer_sms: Count | None = None  # SMs whose requests of a line on its way become one; None: each is served
     partitions: Literal[1, 2]
     cross_latency_ps: NonNegativeTime | None = None  # that the far partition takes longer
     cross_bytes_per_clock: Count | None = None  # between the partitions, each way
@@ -125,6 +127,7 @@ class Launch(Spec):
     graph_ps: NonNegativeTime  # end of a kernel to start of the next, inside a CUDA graph
     stream_ps: NonNegativeTime  # the same when each is launched from the host
     cta_start_ps: NonNegativeTime  # CTA placed on an SM to its first memory access
+    cta_interval_ps: NonNegativeTime  # one CTA placed to the next, on any SM
 
 
 class Hardware(Spec):

@@ -22,6 +22,10 @@ POINTER_BYTES = 8
 DOUBLE_BYTES = 8
 CHUNK_RECORDS = 1 << 17
 
+FP64_CYCLES = 8
+"""Issue of an operation on doubles to that of one that needs its result (Jia et al. 2018, "Dissecting the NVIDIA Volta
+GPU architecture via microbenchmarking", table 4.1: DFMA)."""
+
 MOST_BUFFERS = 16
 """Record buffers of a CTA (core.state.MAX_STAGES); where 32 loads are in flight, they are joined in pairs."""
 
@@ -47,8 +51,12 @@ AMD = "AMD"
 
 
 def same_buffer_shape(hardware: Hardware) -> LoopShape:
-    """Return the loop of gpu-cache: 256 threads, unrolled to 32 independent loads of 4 B (AMD: of 16 B)."""
-    return LoopShape(256, 16 if hardware.vendor == AMD else 4, 32)
+    """Return the loop of gpu-cache: 256 threads that load 4 B (AMD: 16 B).
+
+    Unrolled to 32 independent loads, whose sums follow one another.  How many the compiler has in flight is read off
+    the plateau beyond L2 of the H100 PCIe: 3.69 TB/s times 372 ns of DRAM latency are 12 KiB an SM, 12 loads a thread.
+    """
+    return LoopShape(256, 16 if hardware.vendor == AMD else 4, 12)
 
 
 def shared_total_shape(hardware: Hardware) -> LoopShape:
@@ -92,7 +100,7 @@ def same_buffer(hardware: Hardware, buffer_bytes: int, first: int, count: int) -
     """Return one CTA per SM, all reading steps `first` to `first + count` of endless passes over the same buffer.
 
     A step is one load of every thread; `buffer_bytes` is a multiple of it.  The loops over the buffer and over the
-    passes are unrolled together, so that all `shape.loads` steps are in flight however short the buffer is.
+    passes are unrolled together, so that `shape.loads` steps are in flight however short the buffer is.
     """
     shape = same_buffer_shape(hardware)
     steps = buffer_bytes // shape.step_bytes
@@ -137,6 +145,7 @@ def shared_total(hardware: Hardware, regions: int, first: int, count: int) -> Tr
     i x regions + region of the buffer."""
     shape = shared_total_shape(hardware)
     step = np.arange(shape.loads) * regions
+    cycles = -(-shape.threads // hardware.sm.fp64_per_clock) if shape.load_bytes == DOUBLE_BYTES else 0
 
     def make(ctas: NDArray[np.int64]) -> Records:
         region = (first + ctas) % regions
@@ -147,6 +156,7 @@ def shared_total(hardware: Hardware, regions: int, first: int, count: int) -> Tr
             address=FIRST_ADDRESS + (step + region[:, None]).ravel() * shape.step_bytes,
             row_bytes=np.full(total, shape.step_bytes),
             through_l1=np.ones(total),
+            compute_cycles=np.full(total, cycles),
         )
 
     launch = Launch(shape.threads, 32, 0, SHARED_TOTAL_BUFFERS)
@@ -156,20 +166,22 @@ def shared_total(hardware: Hardware, regions: int, first: int, count: int) -> Tr
 @dataclass(frozen=True)
 class StreamKernel:
     """A kernel with one element per thread: the arrays (0 is the target) and element offsets it loads, and whether
-    it stores.  `streams` is how many arrays its bandwidth counts."""
+    it stores.  `streams` is how many arrays its bandwidth counts, `chain` how many operations on doubles follow one
+    another."""
 
     loads: tuple[tuple[int, int], ...]
     stores: bool
     streams: int
+    chain: int
 
 
 STREAM_KERNELS = {
-    "init": StreamKernel((), True, 1),
-    "read": StreamKernel(((1, 0),), False, 1),
-    "scale": StreamKernel(((1, 0),), True, 2),
-    "triad": StreamKernel(((1, 0), (2, 0)), True, 3),
-    "3pt": StreamKernel(((1, -1), (1, 0), (1, 1)), True, 2),
-    "5pt": StreamKernel(((1, -2), (1, -1), (1, 0), (1, 1), (1, 2)), True, 2),
+    "init": StreamKernel((), True, 1, 0),
+    "read": StreamKernel(((1, 0),), False, 1, 0),
+    "scale": StreamKernel(((1, 0),), True, 2, 1),
+    "triad": StreamKernel(((1, 0), (2, 0)), True, 3, 1),
+    "3pt": StreamKernel(((1, -1), (1, 0), (1, 1)), True, 2, 3),
+    "5pt": StreamKernel(((1, -2), (1, -1), (1, 0), (1, 1), (1, 2)), True, 2, 5),
 }
 """The kernels of gpu-stream: A = c, read B, A = c B, A = c B + C, and stencils of B with 3 and 5 points."""
 
@@ -178,24 +190,39 @@ def stream(hardware: Hardware, kind: str, threads: int, first: int, count: int) 
     """Return CTAs `first` to `first + count` of a stream kernel, of which shared memory admits two to an SM."""
     shared = hardware.sm.shared_memory_bytes // 2 - hardware.sm.cta_reserved_bytes
     bases = [FIRST_ADDRESS + array * ARRAY_SPACING for array in range(3)]
-    return _elements(STREAM_KERNELS[kind], kind, bases, Launch(threads, 32, shared, MOST_BUFFERS), first, count, None)
+    launch = Launch(threads, 32, shared, MOST_BUFFERS)
+    return _elements(hardware, STREAM_KERNELS[kind], kind, bases, launch, first, count, None)
 
 
-def scale(elements: int, threads: int, source: int, target: int) -> TracedKernel:
+def scale(hardware: Hardware, elements: int, threads: int, source: int, target: int) -> TracedKernel:
     """Return the kernel target = c source over `elements` doubles, one per thread, source and target being array
     numbers; as many CTAs as fit are resident."""
     bases = [FIRST_ADDRESS + array * -(-elements * DOUBLE_BYTES // (2 << 20)) * (2 << 20) for array in (target, source)]
     ctas = -(-elements // threads)
     launch = Launch(threads, 16, 0, MOST_BUFFERS)
-    return _elements(STREAM_KERNELS["scale"], "scale", bases, launch, 0, ctas, elements)
+    return _elements(hardware, STREAM_KERNELS["scale"], "scale", bases, launch, 0, ctas, elements)
+
+
+def arithmetic_cycles(hardware: Hardware, threads: int, chain: int) -> int:
+    """Return what `chain` operations on doubles, each on the result of the one before, take the threads of a CTA."""
+    return chain * max(FP64_CYCLES, -(-threads // hardware.sm.fp64_per_clock))
 
 
 def _elements(
-    kind: StreamKernel, name: str, bases: list[int], launch: Launch, first: int, count: int, elements: int | None
+    hardware: Hardware,
+    kind: StreamKernel,
+    name: str,
+    bases: list[int],
+    launch: Launch,
+    first: int,
+    count: int,
+    elements: int | None,
 ) -> TracedKernel:
     """Return CTAs of one element per thread: all loads at once, then the store; `elements` cuts the last CTA short."""
     width = launch.threads * DOUBLE_BYTES
     records = len(kind.loads) + kind.stores
+    cycles = np.zeros(records, np.int64)
+    cycles[0] = arithmetic_cycles(hardware, launch.threads, kind.chain)
 
     def make(ctas: NDArray[np.int64]) -> Records:
         start = (first + ctas) * width
@@ -213,6 +240,7 @@ def _elements(
             barrier=np.tile(~reading & bool(kind.loads), len(ctas)),
             through_l1=np.tile(reading, len(ctas)),
             joined=np.tile(joined, len(ctas)),
+            compute_cycles=np.tile(cycles, len(ctas)),
         )
 
     moved = (elements or count * launch.threads) * DOUBLE_BYTES

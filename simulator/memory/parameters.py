@@ -30,6 +30,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
     parameters = Parameters(
         sms=sm.count,
         sm_ctas=sm.ctas,
+        cta_interval_ticks=hardware.launch.cta_interval_ps * TICKS_PER_PS,
         sm_outstanding_bytes=sm.outstanding_bytes,
         sm_cycle_ticks=_ceil(PS_PER_S * TICKS_PER_PS, sm.clock_hz),
         port_ticks_per_kib=_ticks_per_kib(sm.port_bytes_per_clock * sm.clock_hz),
@@ -45,6 +46,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
         set_aside_ways=(l2.set_aside_bytes or 0) * l2.ways // l2.size_bytes,
         fetch_sectors=(l2.fetch_bytes or l2.sector_bytes) // l2.sector_bytes,
         slices=l2.slices,
+        coalescer_sms=l2.coalescer_sms or 0,
         slice_ticks_per_kib=_ticks_per_kib(l2.slice_bytes_per_clock * l2.clock_hz),
         mshr_bytes=l2.outstanding_bytes,
         partitions=l2.partitions,

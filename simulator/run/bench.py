@@ -259,8 +259,8 @@ def _repeated_ps(hardware: Hardware, elements: int, threads: int, mode: LaunchMo
 
     def alternating() -> Iterator[TracedKernel]:
         for _ in range(MOST_PAIRS):
-            yield kernels.scale(elements, threads, 0, 1)
-            yield kernels.scale(elements, threads, 1, 0)
+            yield kernels.scale(hardware, elements, threads, 0, 1)
+            yield kernels.scale(hardware, elements, threads, 1, 0)
             if converged():
                 return
 

@@ -109,7 +109,6 @@ class _Stream:
     def launch_all(self, kernels: Iterable[TracedKernel]) -> Events:
         """Launch each kernel once what it waits for has ended; end when all have."""
         environment = self.environment
-        host_ps = environment.now  # the host launches ahead of the device
         before: simpy.Process | None = None
         places = Places()
         for place, kernel in enumerate(kernels):
@@ -125,8 +124,7 @@ class _Stream:
             if self._staging is not None:
                 yield from self._enter(self._staging, places.of(kernel.header.step, kernel.header.layer))
             waited_ps = environment.now - waited_ps
-            host_ps += self._device.hardware.launch.stream_ps
-            before = environment.process(self._run(index, kernel, host_ps, waited_ps))
+            before = environment.process(self._run(index, kernel, waited_ps))
             self._in_flight[index] = before
         if self._in_flight:
             yield environment.all_of(self._in_flight.values())
@@ -154,14 +152,12 @@ class _Stream:
         self._streamed.waited_ps = dict(staging.waited_ps)
         self._streamed.end_ps = self.environment.now
 
-    def _run(self, index: int, kernel: TracedKernel, host_ps: int, waited_ps: int) -> Events:
+    def _run(self, index: int, kernel: TracedKernel, waited_ps: int) -> Events:
         """Live the life of one kernel: launched by the host or the graph, placed, ended."""
         environment = self.environment
         ready_ps = environment.now
-        cost = self._device.hardware.launch.graph_ps
-        if self._mode is LaunchMode.STREAM:
-            cost = max(cost, host_ps - ready_ps)
-        yield environment.timeout(cost)
+        launch = self._device.hardware.launch
+        yield environment.timeout(launch.graph_ps if self._mode is LaunchMode.GRAPH else launch.stream_ps)
         start_ps = environment.now
         slot = self._device.launch(kernel)
         ended = self._slots[slot] = environment.event()

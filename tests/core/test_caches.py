@@ -172,3 +172,45 @@ def test_write_backs_hold_writers_back() -> None:
     writes = [[Access(BASE + (cta * 64 + i) * 4096, 4096, Op.WRITE) for i in range(64)] for cta in range(64)]
     ran = datasheet.run(device, datasheet.kernel(*writes, stages=4))
     assert ran.counters["SM_WRITE_BYTES"] / ran.end_ps * 1e12 < 1.1 * device.hardware.hbm.peak_bytes_per_s
+
+
+def test_far_writes_cross_to_their_home() -> None:
+    """One SM writes 64 groups, half of them at home in the other partition, over a link of 1 B/clk."""
+    changes = TWO | {"sm.count": 1, "l2.clock": "1 GHz", "l2.cross_bytes_per_clock": 1}
+    writes = [Access(BASE + i * 4096, 4096, Op.WRITE) for i in range(64)]
+    ran = datasheet.run(datasheet.device(changes), datasheet.kernel(writes))
+    assert ran.counters["CROSS_BYTES"] == 32 * 4096
+    assert ran.end_ps > 32 * 4096 * 1000
+    near = datasheet.run(datasheet.device(changes | {"l2.partitions": 1}), datasheet.kernel(writes))
+    assert near.counters["CROSS_BYTES"] == 0
+    assert near.end_ps < ran.end_ps / 10
+
+
+@pytest.mark.parametrize(("sharing", "requests"), [(1, 8), (4, 2), (8, 1)])
+def test_sms_that_share_a_coalescer_ask_once_for_a_line_on_its_way(sharing: int, requests: int) -> None:
+    """Eight SMs read one line at the same time, and once more when it has come."""
+    device = datasheet.device({"sm.count": 8, "sm.ctas": 1, "l2.coalescer_sms": sharing, "launch.cta_interval": "0 ps"})
+    now = 0
+    for missed in (4, 0):
+        ran = datasheet.run(device, datasheet.kernel(*([line(0, through_l1=True)] for _ in range(8))), now)
+        now = ran.end_ps
+        assert ran.counters["READ_SECTOR_MISSES"] == missed
+        assert ran.counters["READ_SECTOR_HITS"] + missed == 4 * requests
+        assert ran.counters["SM_READ_BYTES"] == ran.counters["L2_READ_BYTES"] == 8 * LINE
+
+
+def test_a_coalescer_joins_only_what_is_on_its_way() -> None:
+    device = datasheet.device({"sm.count": 2, "sm.ctas": 1, "l2.coalescer_sms": 2, "launch.cta_interval": "10 us"})
+    ran = datasheet.run(device, datasheet.kernel([line(0, through_l1=True)], [line(0, through_l1=True)]))
+    assert (ran.counters["READ_SECTOR_MISSES"], ran.counters["READ_SECTOR_HITS"]) == (4, 4)
+
+
+def test_ctas_are_placed_one_after_the_other() -> None:
+    """Eight CTAs on as many SMs begin 100 ns apart: the last ends 700 ns after the first."""
+    changes = {"sm.count": 8, "sm.ctas": 1}
+    ctas = [[line(32 * 1024 * i)] for i in range(8)]
+    ends = [
+        datasheet.run(datasheet.device(changes | {"launch.cta_interval": interval}), datasheet.kernel(*ctas)).end_ps
+        for interval in ("0 ps", "100 ns")
+    ]
+    assert ends[1] - ends[0] == pytest.approx(700_000, abs=5000)

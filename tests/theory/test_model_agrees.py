@@ -46,7 +46,7 @@ def test_a_stream_runs_at_the_bandwidth_left_after_refresh(t_rfc: str) -> None:
 @pytest.mark.parametrize("in_flight", [1, 2, 4])
 def test_few_loads_in_flight_run_at_littles_law(in_flight: int) -> None:
     """One SM, loads of one group: bytes in flight over the unloaded latency; within 3 %, for the transfer itself."""
-    device = datasheet.device(FLAT_ROWS | datasheet.ONE_CTA | {"hbm.t_rfc": "0 ns"})
+    device = datasheet.device(FLAT_ROWS | datasheet.ONE_CTA | {"hbm.t_rfc": "0 ns", "hbm.interleave": "256 B"})
     work, moved = stream(1, 2000, GROUP // 4, in_flight)
     ran = run(device, work)  # type: ignore[arg-type]
     latency = device.hardware.l2.hit_latency_ps + device.hardware.hbm.latency_ps

@@ -123,7 +123,7 @@ def test_a_stencil_reads_its_neighbours() -> None:
 
 @pytest.mark.parametrize("elements", [1, 4096, 100_001])
 def test_scale_covers_every_element_once_and_turns_round(elements: int) -> None:
-    there, back = (records_of(kernels.scale(elements, 256, *pair)) for pair in ((0, 1), (1, 0)))
+    there, back = (records_of(kernels.scale(A100, elements, 256, *pair)) for pair in ((0, 1), (1, 0)))
     for records in (there, back):
         for op in (Op.READ, Op.WRITE):
             part = records[records.op == op]

@@ -1,0 +1,42 @@
+"""The L2 request coalescer: SMs that share one and want a line that another has asked for wait for the same answer.
+
+NVIDIA's Nsight Compute counts it as a unit of its own between L1 and L2 from Hopper on ("lrc").  Each remembers the
+lines it last asked for, in a table without ways; it is asked for loads through L1 alone, whose SMs the model follows
+line by line.
+"""
+
+from __future__ import annotations
+
+from simulator.core.compiled import small_function
+from simulator.core.layout import PLACE, Int64Array
+from simulator.core.state import COALESCER_LINES, Parameters
+
+LINE, SECTORS, READY, ENTRY_WORDS = 0, 1, 2, 4
+
+
+@small_function
+def coalescer_entry(p: Parameters, sm: int, line: int) -> int:
+    """Return the place of the entry of a line in the coalescer of an SM."""
+    unit = sm // p.coalescer_sms
+    return (p.at.coalescers + (unit * COALESCER_LINES + line % COALESCER_LINES) * ENTRY_WORDS) & PLACE
+
+
+@small_function
+def on_its_way(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, now: int) -> int:
+    """Return when the sectors `mask` of a line that another SM has asked for, not yet delivered, are ready in L2; -1
+    where L2 has to be asked (ps)."""
+    if p.coalescer_sms == 0:
+        return -1
+    entry = coalescer_entry(p, sm, line)
+    same = m[entry + LINE] == line + 1 and mask & ~m[entry + SECTORS] == 0
+    return m[entry + READY] if same and m[entry + READY] + p.l2_hit_ps > now else -1
+
+
+@small_function
+def remember(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, ready: int) -> None:
+    """Note a request that has gone to L2, whose answer is ready there at `ready` (ps)."""
+    if p.coalescer_sms > 0:
+        entry = coalescer_entry(p, sm, line)
+        m[entry + LINE] = line + 1
+        m[entry + SECTORS] = mask
+        m[entry + READY] = ready
