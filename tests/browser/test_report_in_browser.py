@@ -18,6 +18,7 @@ import pytest
 from simulator.analysis.run_locality import run_locality
 from simulator.cli.run import build_request
 from simulator.report import html
+from simulator.report.figures.catalog import PICTURES
 from simulator.run.execute import execute, prepare
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -33,6 +34,19 @@ FLAGS = (
     "--disable-sync",
 )
 PATIENCE_S = 30
+WHAT_IF = {
+    "more_factor": 1.1,
+    "resources": [
+        {
+            "resource": "launch",
+            "question": "kernels follow each other at once",
+            "ideal_time_s": 1e-3,
+            "ideal_saving": 0.2,
+            "more_time_s": 1.2e-3,
+            "more_saving": 0.02,
+        }
+    ],
+}
 
 if not (CHROMIUM and DRIVER):
     pytest.skip("no chromium with chromedriver on this machine", allow_module_level=True)
@@ -63,7 +77,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     path = tmp_path_factory.mktemp("report") / "report.html"
     prepared = prepare(build_request(None, options))
-    result = execute(prepared) | {"locality": run_locality(prepared)}
+    result = execute(prepared) | {"locality": run_locality(prepared), "what_if": WHAT_IF}
     path.write_text(html.render(result), encoding="utf-8")
     return path
 
@@ -121,7 +135,7 @@ return [...marks].filter((mark) => size(mark) > 1).length;
 
 def test_every_plot_has_marks_and_nothing_is_wrong(page: Any) -> None:
     keys = [plot.get_attribute("data-figure") for plot in find(page, "[data-figure]")]
-    assert len(keys) >= 12
+    assert len(keys) == len(PICTURES), "there is something to show in every figure"
     assert {key: page.execute_script(MARKS, key) for key in keys if page.execute_script(MARKS, key) < 2} == {}
     assert find(page, "svg.memory rect.outline")
     assert page.get_log("browser") == []

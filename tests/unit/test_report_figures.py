@@ -62,7 +62,28 @@ def placed() -> dict[str, Any]:
     result["ledger"] = {"compute_s": 1e-3, "dram_bandwidth_s": 4e-3, "launch_s": 1e-3, "refresh_s": 1e-9}
     result["tiers"]["link"] = dict.fromkeys(result["tiers"]["link"], 0.5) | {"read_bytes": 2**30, "exposed_s": 1e-3}
     result["tiers"]["link"]["peak_bandwidth_bytes_per_s"] = 3e10
+    result["what_if"] = {
+        "time_s": 5e-3,
+        "more_factor": 1.1,
+        "resources": [
+            what_if("dram bandwidth", 0.5, 0.08),
+            what_if("launch", 0.05, None),
+            what_if("l2 size", -0.01, 0.0),
+        ],
+    }
     return result
+
+
+def what_if(resource: str, ideal: float, more: float | None) -> dict[str, Any]:
+    """Return what one resource would save of 5 ms."""
+    return {
+        "resource": resource,
+        "question": f"{resource} costs nothing",
+        "ideal_time_s": 5e-3 * (1 - ideal),
+        "ideal_saving": ideal,
+        "more_time_s": None if more is None else 5e-3 * (1 - more),
+        "more_saving": more,
+    }
 
 
 def test_every_figure_has_something_to_show_somewhere() -> None:
@@ -174,6 +195,19 @@ def test_the_ledger_of_kernels_is_in_shares() -> None:
     assert figure is not None
     assert [trace["name"] for trace in figure["data"]] == ["dram bandwidth", "compute"]
     assert figure["data"][0]["x"] == pytest.approx([75] * len(figure["data"][0]["y"]))
+
+
+def test_what_would_help_is_drawn_in_percent() -> None:
+    figure = catalog.drawn(placed())["what-if"]
+    assert figure is not None
+    ideal, more, words = figure["data"]
+    assert ideal["y"] == ["dram bandwidth", "launch", "l2 size"]
+    assert ideal["x"] == pytest.approx([50, 5, -1])
+    assert more["x"] == pytest.approx([8, 0, 0])
+    assert more["name"] == "10 % more of it"
+    assert words["text"] == [" 50.0 %", " 5.0 %", " -1.0 %"]
+    low, high = figure["layout"]["xaxis"]["range"]
+    assert low <= -1 and high >= 50
 
 
 def test_over_time_kernels_stand_where_they_ran() -> None:

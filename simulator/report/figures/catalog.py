@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from simulator.report.figures import in_flight, ledger, locality, over_time, roofline, time_bars
+from simulator.report.figures import in_flight, ledger, locality, over_time, roofline, time_bars, what_if
 from simulator.report.figures.style import Figure, LegendEntry
 from simulator.report.ledger import HOW_TO_READ
 from simulator.report.values import Result
@@ -80,6 +80,17 @@ PICTURES = (
         ledger.draw_kernels,
         ledger.kernels_legend,
         "How the time of each kernel divides, all its launches together. Click a bar to see that kernel alone.",
+    ),
+    Picture(
+        "what-if",
+        "Time",
+        "What would help",
+        what_if.draw,
+        what_if.legend,
+        "The run again with one resource changed at a time, the kernels staying as they are: how much less time it "
+        "takes when the resource costs nothing, and when there is a little more of it. Savings do not add up: behind"
+        " one limit stands the next.",
+        wide=True,
     ),
     Picture(
         "bandwidth",
