@@ -154,7 +154,7 @@ def locality(
     """
     units = units or UNITS
     shift = 0 if rate is None else min(MAX_SHIFT, max(0, round(-np.log2(rate))))
-    space, tensor_names = _space(header.tensors)
+    space, tensor_names = tensor_space(header.tensors)
     classes = _Names()
     window_bytes = -(-total_bytes // WINDOWS) or 1 << 60
     counters = [
@@ -203,7 +203,7 @@ class _Names:
         return self.names.index(name) if name in self.names else MOST_CLASSES - 1
 
 
-def _space(tensors: Sequence[TensorRange]) -> tuple[Space, list[str]]:
+def tensor_space(tensors: Sequence[TensorRange]) -> tuple[Space, list[str]]:
     """Return the address space in segments of one tensor class, and the names of the classes."""
     names = [UNKNOWN_CLASS, *sorted({tensor.tensor_class for tensor in tensors} - {UNKNOWN_CLASS})]
     if len(names) > MOST_CLASSES:

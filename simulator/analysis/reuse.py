@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 
 from simulator.core import reuse_count
 from simulator.core.reuse_count import BINS, COUNT_SCALARS, FINE, GROUPS, ORIGINS, Counts, Space, bin_edges
-from simulator.core.reuse_stack import FREE_PART, MAX_SHIFT, PAGES, PARTS, SHIFT, SLOTS, Stack, move_slots, new_stack
+from simulator.core.reuse_stack import (
+    FREE_PART,
+    MAX_SHIFT,
+    PAGES,
+    PARTS,
+    PIECE_WORDS,
+    SHIFT,
+    SLOTS,
+    Stack,
+    move_slots,
+    new_stack,
+)
 
 PAGE_BYTES = 4096
 """Units are kept in pages of this size, or of one unit where that is larger."""
@@ -183,19 +194,25 @@ class ReuseCounter:
         self._move(shift, stack)
 
     def _move(self, shift: int, old: Stack) -> None:
-        live = int(np.count_nonzero(old.weight[: int(old.scalars[SLOTS])]))
-        pages, table = int(old.scalars[PAGES]), len(old.table) // 2
-        parts = int(old.scalars[PARTS])
-        lacks_parts = old.scalars[FREE_PART] < 0 and (parts + 1) * self._units > len(old.parts)
-        new = new_stack(
-            self._units,
-            max(FIRST_SLOTS, len(old.weight) * (2 if 3 * live > len(old.weight) else 1)),
-            table * 2 if 8 * pages >= 5 * table else table,
-            len(old.parts) // self._units * (2 if lacks_parts else 1),
-        )
-        new.scalars[SHIFT] = shift
-        place = np.full(len(old.weight), -1, np.int32)
-        move_slots(old, new, place)
+        self._stack, place = roomier(old, FIRST_SLOTS, shift)
         window = int(self._counts.scalars[reuse_count.WINDOW_SLOT])
         self._counts.scalars[reuse_count.WINDOW_SLOT] = int(np.count_nonzero(place[:window] >= 0))
-        self._stack = new
+
+
+def roomier(old: Stack, least_slots: int, shift: int | None = None) -> tuple[Stack, NDArray[np.int32]]:
+    """Return a stack renumbered, with more of what it lacks, and the new number of each slot; with `shift`, only pages
+    that are sampled at that rate."""
+    units = len(old.pieces) // PIECE_WORDS
+    live = int(np.count_nonzero(old.weight[: int(old.scalars[SLOTS])]))
+    pages, table, parts = int(old.scalars[PAGES]), len(old.table) // 2, int(old.scalars[PARTS])
+    lacks_parts = old.scalars[FREE_PART] < 0 and (parts + 1) * units > len(old.parts)
+    new = new_stack(
+        units,
+        max(least_slots, len(old.weight) * (2 if 3 * live > len(old.weight) else 1)),
+        table * 2 if 8 * pages >= 5 * table else table,
+        len(old.parts) // units * (2 if lacks_parts else 1),
+    )
+    new.scalars[SHIFT] = old.scalars[SHIFT] if shift is None else shift
+    place = np.full(len(old.weight), -1, np.int32)
+    move_slots(old, new, place)
+    return new, place
