@@ -53,15 +53,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _compile_analysis() -> None:
     """Compile what the analysis of locality takes."""
+    from simulator import hardware
     from simulator.analysis import locality, order, reuse
+    from simulator.analysis.hits import HitExplainer
     from simulator.core.compiled import is_compiled
+    from simulator.memory import Device
     from simulator.trace.record import KernelHeader, Records, TracedKernel, TraceHeader
 
     functions = ("interleave.interleave", "spatial.count_spatial", "reuse_count.count_runs", "reuse_count.count_last")
-    if all(map(is_compiled, (*functions, "reuse_stack.move_slots"))):
+    if all(map(is_compiled, (*functions, "reuse_stack.move_slots", "three_cs.explain"))):
         return
     records = Records.of(2, address=np.array([0, 1 << 14]), requester=np.zeros(2))
     header = KernelHeader("compile", "", -1, 0, 1, 32, 0, 0, 1, 0, 2, 64, 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reuse, "FIRST_PAGES", 1)  # too few, so that they are moved
         locality.locality(TraceHeader(), [TracedKernel(header, (records,))], order.Order())
+    explainer = HitExplainer(TraceHeader())
+    device = Device(hardware.load("h100-sxm").spec, observer=explainer)
+    explainer.launched(0, header)
+    explainer.logged(np.zeros((1, 2), np.int64))
+    assert not device.busy

@@ -33,11 +33,17 @@ class Outcome:
     conflict_bytes: int
     kept_bytes: int
 
+    @property
+    def asked_bytes(self) -> int:
+        """All of them."""
+        return self.hit_bytes + self.compulsory_bytes + self.capacity_bytes + self.conflict_bytes
+
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a kernel (all launches of that name) came to in one tensor class."""
+    """What a kernel (all launches of that name) came to in one tier and tensor class."""
 
+    tier: str  # as in results: "l2"
     kernel: str
     tensor_class: str
     reads: Outcome  # prefetches included
@@ -148,7 +154,7 @@ class HitExplainer:
         return Hits(
             capacity_bytes=self._capacity << self._parameters.line_shift,
             kernels=tuple(
-                Explanation(*names[cell], _outcome(counts[cell], READS), _outcome(counts[cell], WRITES))
+                Explanation("l2", *names[cell], _outcome(counts[cell], READS), _outcome(counts[cell], WRITES))
                 for cell in np.flatnonzero(counts.any(axis=1)).tolist()
             ),
             refetched=tuple(

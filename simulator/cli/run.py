@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simulator.cli.explain import explain_option, run_prepared
 from simulator.cli.locality import locality_of
 from simulator.cli.options import Outputs, hardware_options, result_options
 from simulator.errors import ConfigError
@@ -57,8 +58,9 @@ def workload_options(function: Any) -> Any:
 @workload_options
 @hardware_options
 @click.option("--exact", is_flag=True, default=None, help="Replay every layer and step instead of extrapolating.")
+@explain_option
 @result_options
-def run(run_file: str | None, exact: bool | None, **options: Any) -> None:
+def run(run_file: str | None, exact: bool | None, explain: bool, **options: Any) -> None:
     """Simulate a model's inference on a device.
 
     Everything may be given as options, or as a RUN.toml whose values options override.
@@ -66,14 +68,10 @@ def run(run_file: str | None, exact: bool | None, **options: Any) -> None:
     outputs = Outputs.taken_from(options)
     request = build_request(run_file, options | {"exact": exact})
     outputs.check()
-    from simulator.cli.progress import announce_compilation, kernel_progress
-    from simulator.run.execute import execute, prepare
+    from simulator.run.execute import prepare
 
     prepared = prepare(request)
-    announce_compilation()
-    with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
-        result = execute(prepared, progress)
-    outputs.emit(result, lambda: locality_of(prepared))
+    outputs.emit(run_prepared(prepared, explain), lambda: locality_of(prepared))
 
 
 def build_request(run_file: str | None, options: dict[str, Any]) -> RunRequest:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from simulator.report import concurrency, groups, headline, ledger, values
+from simulator.report import concurrency, groups, headline, hits_table, ledger, values
 from simulator.report.groups import KernelGroup, TimeBudget
 from simulator.report.values import Result, at, plain, ratio, total
 
@@ -76,6 +76,8 @@ def _parts(result: Result, width: int) -> Iterable[Table | Text | str]:
     yield ""
     yield _kernels(result, width)
     yield ""
+    if result.get("hits"):
+        yield from hits_table.tables(result["hits"])
     yield from _footer(result)
 
 

@@ -58,6 +58,7 @@ def result(trace: Trace, outcome: Outcome, hardware: Hardware, config: Mapping[s
         "ledger": ledger(total, outcome.step_between_ps.sum(axis=0), hardware),
         "what_if": None,
         "kernels": [_kernel(kernel, hardware) for kernel in outcome.kernels],
+        "hits": None,  # filled in where asked for, see simulator/analysis/hits_result.py
     }
 
 

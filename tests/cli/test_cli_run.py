@@ -19,7 +19,7 @@ from simulator.config import data_dir
 
 Json = dict[str, Any]
 
-TOP = {"schema", "provenance", "config", "summary", "tiers", "concurrency", "ledger", "what_if", "kernels"}
+TOP = {"schema", "provenance", "config", "summary", "tiers", "concurrency", "ledger", "what_if", "kernels", "hits"}
 PROVENANCE = {"version", "commit", "config_sha256", "seed", "created", "packages", "exact"}
 SUMMARY = {
     "time_s",

@@ -1,0 +1,72 @@
+"""Why a run missed its caches, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from simulator.units import format_bytes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Json = Mapping[str, Any]
+
+MOST_KERNELS = 8
+MOST_REFETCHES = 6
+NAME_CELLS = 34
+REASONS = ("hit", "compulsory", "capacity", "conflict")
+
+
+def tables(hits: Json) -> Iterable[Table | str]:
+    """Yield reads of each tier by tensor class and by kernel with why they missed, then what was fetched again."""
+    size = format_bytes(hits["capacity_bytes"])
+    for tier, name in (("sram", "L1"), ("l2", f"L2 ({size})")):
+        rows = [row for row in hits["tiers"] if row["tier"] == tier and row["read_bytes"]]
+        if rows:
+            yield _misses(f"Reads of {name}", rows)
+            yield ""
+    if hits["refetched"]:
+        yield _refetched(hits["refetched"])
+        yield ""
+
+
+def _misses(title: str, rows: Sequence[Json]) -> Table:
+    table = _table(title, "bytes", *REASONS, "saved")
+    _add(table, "everything", rows)
+    for tensors in dict.fromkeys(row["tensor_class"] for row in rows):
+        _add(table, f"  {tensors}", [row for row in rows if row["tensor_class"] == tensors])
+    kernels = {row["kernel"]: sum(r["read_bytes"] for r in rows if r["kernel"] == row["kernel"]) for row in rows}
+    for kernel in sorted(kernels, key=lambda name: -kernels[name])[:MOST_KERNELS]:
+        _add(table, kernel[:NAME_CELLS], [row for row in rows if row["kernel"] == kernel])
+    return table
+
+
+def _add(table: Table, name: str, rows: Sequence[Json]) -> None:
+    total = sum(row["read_bytes"] for row in rows)
+    shares = (_share(sum(row[f"read_{reason}_bytes"] for row in rows), total) for reason in REASONS)
+    table.add_row(name, format_bytes(total), *shares, format_bytes(sum(row["saved_bytes"] for row in rows)))
+
+
+def _refetched(rows: Sequence[Json]) -> Table:
+    """Fetches of what had been there, the most bytes first."""
+    table = _table("Fetched again by", "bytes", "evicted by")
+    table.columns[2].justify = "left"
+    for row in rows[:MOST_REFETCHES]:
+        culprit = f"{row['evicted_by']}: {row['evicted_for']}" if row["evicted_by"] else "not kept"
+        who = f"{row['kernel'][:NAME_CELLS]}: {row['tensor_class']}"
+        table.add_row(who, format_bytes(row["bytes"]), culprit)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if part else "–"
