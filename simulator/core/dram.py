@@ -189,7 +189,7 @@ def serve(
     held = m[record + ROW]
     first = max(ready, m[record + COLUMN_FROM])
     current = epoch + (first >= due)
-    stands = held >= 0 and m[record + EPOCH] >= current
+    stands = (held >= 0) & (m[record + EPOCH] >= current)
     more = (count - 1) * column
     busy = count * p.burst_ps
     old = max(ready, m[record + OLD_COLUMN_FROM])

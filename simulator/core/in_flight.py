@@ -20,14 +20,15 @@ FIRST_TURN = 32
 @small_function
 def note_held(m: Int64Array, queue: int, counters: int, now: int) -> None:
     """Count what a queue has held from its last change to `now`, in the block of counters at `counters`."""
-    elapsed = now - m[queue + SINCE]
-    if elapsed > 0:
-        m[queue + SINCE] = now
+    # without branches, which would be mispredicted: adds nothing where no time has passed or nothing is held
+    since = m[queue + SINCE]
+    until = max(since, now)
     held = m[queue + BYTES]
-    if elapsed > 0 and held > 0:
-        place = min(length(held >> counter.HISTOGRAM_FIRST), counter.HISTOGRAM_BINS - 1)
-        m[counters + counter.HELD] += (held * elapsed) >> 10
-        m[counters + counter.HISTOGRAM + place] += elapsed >> 10
+    elapsed = until - since if held > 0 else 0
+    m[queue + SINCE] = until
+    place = min(length(held >> counter.HISTOGRAM_FIRST), counter.HISTOGRAM_BINS - 1)
+    m[counters + counter.HELD] += (held * elapsed) >> 10
+    m[counters + counter.HISTOGRAM + place] += elapsed >> 10
 
 
 @small_function

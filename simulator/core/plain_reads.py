@@ -177,24 +177,38 @@ def read_groups(m: Int64Array, p: Parameters, k: int, sm: int, first: int, end: 
     for a group that misses).
     """
     near = sm % p.partitions
+    q = p.dram
     turn = quotient_of(first, p.set_groups, p.set_groups_inverse)
+    turn_end = (turn + 1) * p.set_groups
+    hashed = mix(turn, p.set_groups)
+    lap = quotient_of(first, q.channel_groups, q.channel_groups_inverse)
+    lap_end = (lap + 1) * q.channel_groups
+    started = mix(lap, q.channel_groups)
     ready = now
     group = first
     while group < end:
-        within = group - turn * p.set_groups
-        if within == p.set_groups:
+        if group == turn_end:
             turn += 1
-            within = 0
-        slot = within + mix(turn, p.set_groups)
-        if slot >= p.set_groups:
-            slot -= p.set_groups
+            turn_end += p.set_groups
+            hashed = mix(turn, p.set_groups)
+        if group == lap_end:
+            lap += 1
+            lap_end += q.channel_groups
+            started = mix(lap, q.channel_groups)
+        slot = group - turn_end + hashed
+        slot += p.set_groups & (slot >> 63)
+        following = set_at(p, 0, slot + 1, near)
+        prefetch(m, following)
+        prefetch(m, following + ORDER)
         if m[set_group_at(p, slot) + SPLIT]:
             break
         home = 0
         if p.partitions > 1:
             home = (turn + scrambled(slot)) & 1
         m[scalar.ACCESSES] += 1
-        channel_group, access = channel_group_of(p.dram, group)
+        channel_group = group - lap_end + started
+        channel_group += q.channel_groups & (channel_group >> 63)
+        access = lap << (q.chunks_shift + q.chunk_access_shift)
         lane = np.int64(WHOLE)
         done = read(m, p, k, near, home, group, slot, lane, p.line_mask, channel_group, access, now, False)
         ready = max(ready, done)

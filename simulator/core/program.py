@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.compiled import small_function
-from simulator.core.layout import Int64Array
+from simulator.core.layout import PLACE, Int64Array
 
 ADDRESS, STRIDE, EXTENT, REST, RECORD_WORDS = 0, 1, 2, 3, 4
-"""A record's words; `EXTENT` is rows x 2^32 + bytes a row, `REST` compute cycles x 2^32 + flags."""
+"""A record's words; `EXTENT` is rows x 2^32 + bytes a row, `REST` compute cycles x 2^32 + flags (little-endian)."""
 
 BARRIER, THROUGH_L1, JOINED = 1 << 4, 1 << 5, 1 << 6
 """Flags; below them two bits each of operation and hint."""
@@ -31,9 +31,12 @@ def pack(
     words = np.empty((len(address), RECORD_WORDS), np.int64)
     words[:, ADDRESS] = address
     words[:, STRIDE] = row_stride
-    words[:, EXTENT] = (rows.astype(np.int64) << 32) | row_bytes
-    flags = op | (hint << 2) | (barrier << 4) | (through_l1 << 5) | (joined << 6)
-    words[:, REST] = (compute_cycles.astype(np.int64) << 32) | flags
+    halves = words.view("<i4")
+    halves[:, 2 * EXTENT] = row_bytes
+    halves[:, 2 * EXTENT + 1] = rows
+    # products: numpy takes six times as long to shift bytes (with these and the halves 3.2 -> 1.9 ns a record)
+    halves[:, 2 * REST] = (((joined * 2 + through_l1) * 2 + barrier) * 4 + hint) * 4 + op
+    halves[:, 2 * REST + 1] = compute_cycles
     return words
 
 
@@ -47,6 +50,32 @@ def op_of(rest: int) -> int:
 def hint_of(rest: int) -> int:
     """Return the hint of a record."""
     return (rest >> 2) & 3
+
+
+@small_function
+def size_of(program: Int64Array, record: int) -> int:
+    """Return the bytes of a record."""
+    extent = program[record * RECORD_WORDS + EXTENT]
+    return high(extent) * low(extent)
+
+
+@small_function
+def follows(program: Int64Array, record: int) -> bool:
+    """Return whether a record of one row begins where the one before, as long and of the same kind, ends."""
+    word = (record * RECORD_WORDS) & PLACE
+    before = word - RECORD_WORDS
+    extent = program[word + EXTENT]
+    alike = (low(program[word + REST] ^ program[before + REST]) & ~JOINED) == 0
+    begins = program[word + ADDRESS] == program[before + ADDRESS] + extent - (1 << 32)
+    return (program[before + EXTENT] == extent) & begins & alike
+
+
+@small_function
+def is_whole_lines(program: Int64Array, record: int, line_mask: int) -> bool:
+    """Return whether a record of one row covers whole lines and goes around L1."""
+    word = (record * RECORD_WORDS) & PLACE
+    apart = (program[word + ADDRESS] | low(program[word + EXTENT])) & line_mask
+    return apart == 0 and program[word + REST] & THROUGH_L1 == 0
 
 
 @small_function

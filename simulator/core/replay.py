@@ -51,6 +51,7 @@ from simulator.core.ledger import (
 from simulator.core.line_groups import range_access
 from simulator.core.places import context_at, counters_at, kernel_at, sm_at
 from simulator.core.plain_reads import is_plain, look_ahead, read_sectors
+from simulator.core.prefetch import prefetch
 from simulator.core.program import (
     ADDRESS,
     BARRIER,
@@ -60,10 +61,13 @@ from simulator.core.program import (
     REST,
     STRIDE,
     THROUGH_L1,
+    follows,
     high,
     hint_of,
+    is_whole_lines,
     low,
     op_of,
+    size_of,
 )
 from simulator.core.schedule import ended, is_over, leave, place, place_all, starved
 from simulator.core.server import book
@@ -99,8 +103,11 @@ def wait_for_room(m: Int64Array, p: Parameters, k: int, sm: int, size: int, now:
 
 
 @called
-def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, now: int) -> tuple[int, int]:
-    """Issue one record of a CTA; return when its bytes have arrived, and how many of them are on their way to the SM.
+def issue(
+    m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, run: int, now: int
+) -> tuple[int, int]:
+    """Issue a record of a CTA, or a run of `run` that read on from one another; return when the bytes have arrived, and
+    how many of them are on their way to the SM.
 
     Reads are counted as in flight, writes and reductions are posted, nobody waits for a prefetch.
     """
@@ -109,7 +116,7 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
     word = (record * RECORD_WORDS) & PLACE
     start = program[word + ADDRESS]
     stride = program[word + STRIDE]
-    rows, row_bytes = high(program[word + EXTENT]), low(program[word + EXTENT])
+    rows, row_bytes = high(program[word + EXTENT]), low(program[word + EXTENT]) * run
     rest = program[word + REST]
     kind, hint = op_of(rest), hint_of(rest)
     through_l1 = kind == READ and rest & THROUGH_L1 != 0
@@ -146,12 +153,12 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
         l1_done = book(m, there + SM_L1_FREE, p.l1_ticks_per_kib, size, now, busy)
         note_server(m, counter.SM_PORT, l1_done)
         done = max(done, max(m[scalar.LOADED], l1_done + p.l1_hit_ps))
-    m[counters + counter.RECORDS] += 1
+    m[counters + counter.RECORDS] += run
     if kind == READ:
         m[counters + counter.SM_READ_BYTES] += size
         m[counters + counter.OUTSTANDING] += (moved * (done - now)) >> 10
-        m[counters + counter.REQUEST_OUTSTANDING] += (done - now) >> 10
-        m[counters + counter.READ_RECORDS] += 1
+        m[counters + counter.REQUEST_OUTSTANDING] += (done - now) * run >> 10
+        m[counters + counter.READ_RECORDS] += run
         m[counters + counter.L2_READ_BYTES] += moved
         return done, moved
     if kind == PREFETCH:
@@ -175,10 +182,12 @@ def compute(m: Int64Array, p: Parameters, k: int, sm: int, cycles: int, arrival:
 
 
 @small_function
-def size_of(program: Int64Array, record: int) -> int:
-    """Return the bytes of a record."""
-    extent = program[record * RECORD_WORDS + EXTENT]
-    return high(extent) * low(extent)
+def run_length(program: Int64Array, record: int, last: int) -> int:
+    """Return how many of the records `record` to `last` (not included), from the first on, read on from one another."""
+    run = 1
+    while record + run < last and follows(program, record + run):
+        run += 1
+    return run
 
 
 @called
@@ -198,11 +207,15 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         waits(m, context, newest, FOR_EARLIER)
         return before
     last = record + 1
+    runs = 1  # that read on from one another
     asked = size_of(program, record)
     cycles = high(rest)
     while last < end and program[last * RECORD_WORDS + REST] & JOINED:
         asked += size_of(program, last)
         cycles += high(program[last * RECORD_WORDS + REST])
+        if not follows(program, last):
+            look_ahead(m, p, program, sm, last)
+            runs += 1
         last += 1
     if op_of(rest) == READ:
         # how much of a read misses L1 is not known before it is issued: it only waits while the SM is full
@@ -213,13 +226,17 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     begin_step(m, t)
     arrival = t
     from_l2 = 0  # read
-    if last > record + 1:
-        for each in range(record, last):
-            look_ahead(m, p, program, sm, each)
-    for each in range(record, last):
-        done, moved = issue(m, p, program, k, sm, each, t)
+    each = record
+    while each < last:
+        run = 1
+        if runs < last - record and is_whole_lines(program, each, (1 << p.line_shift) - 1):
+            run = last - each
+            if runs > 1:
+                run = run_length(program, each, last)
+        done, moved = issue(m, p, program, k, sm, each, run, t)
         arrival = max(arrival, done)
         from_l2 += moved
+        each += run
     once = arrival
     if from_l2 > 0:
         beyond = from_l2 - p.sm_outstanding_bytes
@@ -241,6 +258,8 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         waits(m, context, buffer, FOR_RECORD)
         return done
     look_ahead(m, p, program, sm, last)
+    for each in range(last + 1, min(end, 2 * last - record), 2):
+        prefetch(program, (each * RECORD_WORDS) & PLACE)
     waits(m, context, following, FOR_RECORD)
     return max(t, m[context + CONTEXT_RING + following])
 

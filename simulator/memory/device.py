@@ -231,7 +231,7 @@ class _Pool:
     def append(self, chunk: Records) -> tuple[int, int]:
         """Add a chunk of whole CTAs; return the range of their CTA numbers."""
         offset, first = len(self.program) // RECORD_WORDS, len(self.starts)
-        bounds = np.flatnonzero(np.diff(chunk.requester)) + 1
+        bounds = np.flatnonzero(chunk.requester[1:] != chunk.requester[:-1]) + 1
         starts = np.concatenate(([0], bounds, [len(chunk)])).astype(np.int64) + offset
         words = pack(**{name: getattr(chunk, name) for name in PACKED}).reshape(-1)
         self.program = np.concatenate((self.program, words)) if offset else words
