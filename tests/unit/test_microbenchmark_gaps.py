@@ -1,0 +1,33 @@
+"""Known gaps of the microbenchmarks (validation/DEVIATIONS.md): when one closes, let the suite hold it to its limit."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulator import hardware
+from simulator.run.bench import BENCHMARKS
+from simulator.validation import measured
+
+
+def ratio(benchmark: str, variant: str, device: str, near: float) -> float:
+    """Return predicted / measured at the measured point nearest to `near`."""
+    points = measured.curves(benchmark, device)[variant].points
+    x, value = min(points, key=lambda point: abs(point[0] - near))
+    [point] = BENCHMARKS[benchmark].variant(variant).measure(hardware.load(device).spec, [x])
+    return point.value / value
+
+
+@pytest.mark.parametrize(("near", "least"), [(1152, 1.08), (36_000, 1.1)])
+def test_the_a100_reads_one_buffer_in_step_too_fast(near: float, least: float) -> None:
+    """Gap 1: 15 % within L2, 21 % beyond; the limit is 5 %."""
+    assert ratio("bandwidth", "per_sm_same_buffer", "a100-sxm-80gb", near) > least
+
+
+def test_the_h100_streams_too_fast_before_its_bus_is_full() -> None:
+    """Gap 26: triad at 224 threads a CTA is 20 to 30 % fast; its mean error is 12 % where the limit is 10 %."""
+    assert ratio("stream", "triad", "h100-pcie", 224) > 1.15
+
+
+def test_the_l40_keeps_two_arrays_as_large_as_its_l2() -> None:
+    """Gap 27: a scale kernel over 91 MiB falls to 60 % of its bandwidth, here by nothing."""
+    assert ratio("small-kernels", "graph", "l40", 93_023) > 1.4
