@@ -38,7 +38,8 @@ class Records:
     `compute_cycles` SM cycles and so frees the buffer.  With `barrier` set, the record waits until all earlier ones
     of its requester have arrived and been computed on.  `hint` is a Hint; with `through_l1`, a read looks into the
     SM's L1 first, as plain loads do (asynchronous copies do not).  A `joined` record is issued at once with the one
-    before it and shares its buffer, as the lanes of one warp instruction do.
+    before it and shares its buffer, as the lanes of one warp instruction do; such that read on from one another in
+    whole lines are one request.
     """
 
     kernel: NDArray[np.int32]

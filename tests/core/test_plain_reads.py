@@ -1,0 +1,104 @@
+"""Do the short paths of reads count and time exactly as the long way, and runs of lanes as the record they amount to?
+
+Invariants: (1) a device whose accesses are logged takes the long way, and comes to the same time and counters; (2)
+lanes that read on from one another hit, miss and move what one record of the same bytes does.
+"""
+
+from __future__ import annotations
+
+import access_patterns as patterns
+import datasheet
+import numpy as np
+import pytest
+from datasheet import Access, Ran
+from numpy.typing import NDArray
+
+from simulator.core import plain_reads
+from simulator.core.state import Parameters
+from simulator.memory import Device
+from simulator.trace.record import KernelHeader, Op
+
+
+class _Listener:
+    """An observer that counts what it is told."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+
+    def attached(self, parameters: Parameters) -> None:
+        pass
+
+    def started(self) -> None:
+        pass
+
+    def launched(self, slot: int, header: KernelHeader) -> None:
+        pass
+
+    def logged(self, entries: NDArray[np.int64]) -> None:
+        self.entries += len(entries)
+
+
+def gathers(seed: int, count: int, through_l1: bool) -> list[Access]:
+    """Return warps of 32 lanes, each of a sector or two somewhere in 64 KiB, now and then of several rows."""
+    rng = np.random.default_rng(seed)
+    return [
+        Access(
+            patterns.BASE + int(rng.integers(2048)) * 32 // 64 * 64,
+            32 * int(rng.integers(1, 3)),
+            rows=1 if lane % 7 else 3,
+            stride=4096,
+            through_l1=through_l1,
+            joined=lane % 32 > 0,
+        )
+        for lane in range(count)
+    ]
+
+
+def ran(accesses: list[Access], partitions: int, listener: _Listener | None) -> Ran:
+    changes = {"sm.count": 2, "l2.size": f"{64 * 4 * 128 * partitions} B", "l2.ways": 4, "l2.partitions": partitions}
+    hardware = datasheet.device(changes).hardware
+    device = Device(hardware, observer=listener)
+    return datasheet.run(device, datasheet.kernel(accesses[::2], accesses[1::2]))
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+@pytest.mark.parametrize("case", ["mixed", "gathers", "gathers through L1"])
+def test_short_and_long_way_agree(case: str, partitions: int) -> None:
+    for seed in range(3):
+        accesses = gathers(seed, 640, "L1" in case)
+        if case == "mixed":
+            accesses = patterns.mixed(seed, 400, 64, 4, reach=2.0, phases=3)
+        listener = _Listener()
+        short, long = ran(accesses, partitions, None), ran(accesses, partitions, listener)
+        assert short == long
+        assert listener.entries > len(accesses) // 2
+
+
+def test_lanes_that_read_on_are_one_request() -> None:
+    """Two warps of 32 lines each are two whole line groups: same traffic, and no group is split."""
+    lanes = [Access(patterns.BASE + line * 128, 128, joined=line % 32 > 0) for line in range(64)]
+    whole = [Access(patterns.BASE + group * 4096, 4096) for group in range(2)]
+    device = datasheet.device()
+    apart, together = (
+        datasheet.run(on, datasheet.kernel(a)) for on, a in ((device, lanes), (datasheet.device(), whole))
+    )
+    assert apart.functional() == together.functional()
+    assert apart.end_ps == together.end_ps
+    assert (apart.counters["RECORDS"], together.counters["RECORDS"]) == (64, 2)
+    assert not device._state.split.any()
+
+
+@pytest.mark.parametrize("change", ["gap", "length", "kind"])
+def test_lanes_that_do_not_read_on_stay_apart(change: str) -> None:
+    second = {
+        "gap": Access(patterns.BASE + 3968, 128, joined=True),
+        "length": Access(patterns.BASE + 2048, 1024, joined=True),
+        "kind": Access(patterns.BASE + 2048, 2048, Op.PREFETCH, joined=True),
+    }[change]
+    device = datasheet.device()
+    datasheet.run(device, datasheet.kernel([Access(patterns.BASE, 2048), second]))
+    assert device._state.split.any()
+
+
+def test_a_lane_number_fits_its_mask() -> None:
+    assert datasheet.device().parameters.group_lines <= plain_reads.LANES + 1
