@@ -76,7 +76,7 @@ def look_up(
         return way, wanted, ready
     m[place + ORDER] = touch(m[place + ORDER], way)
     valid = nibble(m[place + VALID], way)
-    m[place + VALID] |= wanted << (4 * way)
+    m[place + VALID] |= np.int64(wanted) << (4 * way)
     found = ones(wanted & valid) * lines
     m[counters + counter.READ_SECTOR_HITS] += found
     if m[place + LATEST] > now and m[place + READY + way] > now:
@@ -161,7 +161,7 @@ def fill(
     if p.fetch_sectors > 1:
         valid = nibble(m[place + VALID], way)
         missing = whole_fetches(p, missing) & ~(valid & ~missing)
-        m[place + VALID] |= missing << (4 * way)
+        m[place + VALID] |= np.int64(missing) << (4 * way)
     size = (ones(missing) * lines) << p.sector_shift
     ready = max(ready, fetch(m, p, k, channel_group, access, lane, size, now))
     arrives(m, place, way, ready)
