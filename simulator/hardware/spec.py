@@ -55,6 +55,7 @@ class Sm(Spec):
     exponentials_per_clock: Count  # fp32, of the special-function units
     fp64_per_clock: Count  # additions or multiply-adds of doubles
     tensor_flops_per_clock: TensorRate
+    sustained_tensor_flops_per_clock: TensorRate | None = None  # kept up for seconds at the power limit; None: the peak
 
 
 class L1(Spec):

@@ -31,6 +31,7 @@ RECORD_BYTES = 16384
 """Stages are joined into records of about this size: 16 KiB are in flight for 5 ns of an H100's bandwidth."""
 
 RESERVED_SHARED_BYTES = 16756  # barriers and the epilogue's staging in the kernels' launch configurations
+PROLOGUE_CLOCK_HZ = 2_000_000_000  # at which a scalar's prologue is stated
 GROUPED_ROWS = 8  # tiles of m that advance together through n, as in the Triton matmul tutorial
 IntArray = NDArray[np.int64]
 PARTIAL_BYTES = 4  # split-K partial sums are fp32
@@ -39,8 +40,19 @@ REDUCED_PER_CTA = 2048  # outputs: 512 threads x 4
 BULK_TILES_N = (64, 128, 192, 256, 320)
 BULK_TILES_M = tuple(range(64, 257, 16))
 BULK_TILE_OUTPUTS = 320 * 128  # the largest seen: more accumulators do not fit the registers
-TILES_M = (64, 128, 256)
-TILES_N = (64, 128, 256)
+BULK_STAGES = 16
+TILE_STAGES = {
+    (64, 64): 6,
+    (128, 64): 3,
+    (64, 128): 3,
+    (128, 128): 3,
+    (256, 64): 3,
+    (64, 256): 3,
+    (256, 128): 3,
+    (128, 256): 3,
+}
+"""Stages of 64 columns by tile (n, m) of the kernels before bulk copies: ampere_bf16_s16816gemm_bf16_64x64_sliced1x2_
+.._64x6, _128x64_.._64x3 (or 32x6), _128x128_.._64x3, _256x128_.._64x3 and their mirror images in profiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,11 @@ def bulk_copies(hardware: Hardware) -> bool:
     return hardware.sm.shared_memory_bytes >= 200 * 1024
 
 
+def prologue_ps(hardware: Hardware, scalars: Implementation) -> int:
+    """Return the set-up of a CTA: instructions, so that it takes a number of SM cycles."""
+    return scalars.prologue_ps * PROLOGUE_CLOCK_HZ // hardware.sm.clock_hz
+
+
 class Pinned(NamedTuple):
     """Sides of the tile where the kernel is known; 0: the library chooses."""
 
@@ -102,29 +119,33 @@ def choose(shape: GemmShape, hardware: Hardware, scalars: Implementation, pinned
 
 def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterator[Tiling]:
     bulk = bulk_copies(hardware)
-    narrow = -(-shape.m // 8) * 8
-    tiles_m = sorted({narrow, *BULK_TILES_M} if bulk and narrow <= 256 else set(BULK_TILES_M if bulk else TILES_M))
-    tiles_m = [pinned.tile_m] if pinned.tile_m else tiles_m
-    tiles_n = BULK_TILES_N if bulk else TILES_N
     k_steps = -(-shape.k * shape.weight_dtype.bytes // K_BYTES)
-    for tile_n in (pinned.tile_n,) if pinned.tile_n else tiles_n:
-        for tile_m in tiles_m:
-            largest = BULK_TILE_OUTPUTS if bulk else 128 * 256
-            if tile_m * tile_n > largest or (tile_m > narrow and tile_m > min(tiles_m)):
-                continue
-            stage = K_BYTES * (tile_n + tile_m)
-            room = hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes
-            if bulk:
-                room -= RESERVED_SHARED_BYTES
-            stages = min(16 if bulk else 6, room // stage)
-            if stages < 2:
-                continue
-            tiles = -(-shape.m // tile_m) * -(-shape.n // tile_n)
-            cluster = 2 if bulk and tile_m >= 128 and -(-shape.m // tile_m) % 2 == 0 else 1
-            threads = 384 if bulk else (128 if tile_m * tile_n <= 128 * 64 else 256)
-            limit = min(k_steps // 8, hardware.sm.count // tiles) if tiles < hardware.sm.count else 1
-            for split in sorted({1, *(s for s in (2, 3, 4, 6, 8, 12, 16, 32) if s <= limit)}):
-                yield Tiling(tile_m, tile_n, split, stages, cluster, threads)
+    room = hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes - (RESERVED_SHARED_BYTES if bulk else 0)
+    for tile_n, tile_m, most_stages in _tiles(shape.m, bulk, pinned):
+        stages = min(most_stages, room // (K_BYTES * (tile_n + tile_m)))
+        if stages < 2:
+            continue
+        tiles = -(-shape.m // tile_m) * -(-shape.n // tile_n)
+        cluster = 2 if bulk and tile_m >= 128 and -(-shape.m // tile_m) % 2 == 0 else 1
+        threads = 384 if bulk else (128 if tile_m * tile_n <= 128 * 64 else 256)
+        limit = min(k_steps // 8, hardware.sm.count // tiles) if tiles < hardware.sm.count else 1
+        for split in sorted({1, *(s for s in (2, 3, 4, 6, 8, 12, 16, 32) if s <= limit)}):
+            yield Tiling(tile_m, tile_n, split, stages, cluster, threads)
+
+
+def _tiles(m: int, bulk: bool, pinned: Pinned) -> Iterator[tuple[int, int, int]]:
+    """Yield the tiles (n, m) that a library has kernels for, with their stages; of those with room for more than `m`
+    inputs the narrowest alone."""
+    narrow = -(-m // 8) * 8
+    tiles_m = {narrow, *BULK_TILES_M} if bulk and narrow <= 256 else set(BULK_TILES_M)
+    pairs = [(n, m) for n in BULK_TILES_N for m in sorted(tiles_m)] if bulk else list(TILE_STAGES)
+    if pinned.tile_n or pinned.tile_m:
+        pairs = [(pinned.tile_n or n, pinned.tile_m or m) for n, m in pairs]
+    covering = min((tile_m for _, tile_m in pairs if tile_m >= m), default=m)
+    for tile_n, tile_m in dict.fromkeys(pairs):
+        if tile_m > covering or (bulk and tile_m * tile_n > BULK_TILE_OUTPUTS):
+            continue
+        yield tile_n, tile_m, BULK_STAGES if bulk else TILE_STAGES.get((tile_n, tile_m), 3)
 
 
 def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Implementation) -> float:
@@ -147,7 +168,7 @@ def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Imp
     reach = busy_sms * min(sm.outstanding_bytes, occupancy * tiling.stages * step_bytes) / latency
     dram = distinct * tiling.split / min(hardware.hbm.peak_bytes_per_s, reach)
     compute = -(-in_wave // busy_sms) * _step_cycles(shape, tiling, hardware, scalars) / clock
-    start = (hardware.launch.cta_start_ps + scalars.prologue_ps) * 1e-12
+    start = (hardware.launch.cta_start_ps + prologue_ps(hardware, scalars)) * 1e-12
     time = waves * (steps * max(l2, dram, compute) + 2 * latency + start)
     if tiling.split > 1:
         moved = shape.m * shape.n * PARTIAL_BYTES * tiling.split * 2
@@ -164,9 +185,14 @@ def _resident(tiling: Tiling, hardware: Hardware) -> int:
 def _step_cycles(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Implementation) -> int:
     """Return the matrix-unit cycles of one stage of a whole tile, its padding included."""
     wider = max(shape.weight_dtype, shape.activation_dtype, key=lambda dtype: dtype.bytes)
-    rate: int = getattr(hardware.sm.tensor_flops_per_clock, wider.value)
+    rate: float = getattr(hardware.sm.tensor_flops_per_clock, wider.value) * scalars.matrix_efficiency
+    sustained = hardware.sm.sustained_tensor_flops_per_clock
+    if sustained is not None:  # power limits what all SMs do together: where some idle, the others may do more
+        ctas = -(-shape.m // tiling.tile_m) * -(-shape.n // tiling.tile_n) * tiling.split
+        busy = ctas / (-(-ctas // hardware.sm.count) * hardware.sm.count)
+        rate = min(rate, getattr(sustained, wider.value) / busy)
     columns = K_BYTES // shape.weight_dtype.bytes
-    return math.ceil(2 * tiling.tile_m * tiling.tile_n * columns / (rate * scalars.matrix_efficiency))
+    return math.ceil(2 * tiling.tile_m * tiling.tile_n * columns / rate)
 
 
 def lower(
@@ -207,7 +233,7 @@ def _main_kernel(
         registers=168 if bulk_copies(hardware) else 128,
         shared_bytes=K_BYTES * (tiling.tile_m + tiling.tile_n) * tiling.stages,
         stages=min(16, max(4, 2 * (tiling.stages // grid.joined))),
-        prologue_ps=scalars.prologue_ps,
+        prologue_ps=prologue_ps(hardware, scalars),
         run_bytes=K_BYTES,  # weights are stored row by row of k: a stage takes 64 columns of each row
     )
     return traced(
@@ -358,7 +384,7 @@ def _reduce_kernel(
         program.add(np.arange(len(size)), Op.READ, contiguous(start, size))
     start, size = shares(operands.output.address, shape.m * _padded(operands.output), ctas)
     program.add(np.arange(ctas), Op.WRITE, contiguous(start, size), barrier=True)
-    launch = Launch(threads=512, registers=32, shared_bytes=0, stages=16, prologue_ps=scalars.prologue_ps)
+    launch = Launch(threads=512, registers=32, shared_bytes=0, stages=16, prologue_ps=prologue_ps(hardware, scalars))
     return traced_whole(f"{name} split-K reduce", "gemm", layer, step, launch, 0, program.records())
 
 
