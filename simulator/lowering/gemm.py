@@ -24,6 +24,7 @@ from simulator.lowering.program import CHUNK_RECORDS, Launch, ProgramBuilder, co
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.workload.operators import GemmShape
 
+SHARPNESS = 4  # how closely an estimate follows its slowest part alone
 K_BYTES = 128
 """Bytes of a row of either operand in one stage: 64 columns of 16 bits (TK = 64 in the kernel names)."""
 
@@ -38,7 +39,8 @@ PARTIAL_BYTES = 4  # split-K partial sums are fp32
 REDUCED_PER_CTA = 2048  # outputs: 512 threads x 4
 
 BULK_TILES_N = (64, 128, 192, 256, 320)
-BULK_TILES_M = tuple(range(64, 257, 16))
+BULK_TILES_M = (64, 128, 192, 256)  # and those between, in steps of 8, that waste the fewest rows
+BULK_PARTS = 6
 BULK_TILE_OUTPUTS = 320 * 128  # the largest seen: more accumulators do not fit the registers
 BULK_STAGES = 16
 TILE_STAGES = {
@@ -136,9 +138,9 @@ def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterato
 def _tiles(m: int, bulk: bool, pinned: Pinned) -> Iterator[tuple[int, int, int]]:
     """Yield the tiles (n, m) that a library has kernels for, with their stages; of those with room for more than `m`
     inputs the narrowest alone."""
-    narrow = -(-m // 8) * 8
-    tiles_m = {narrow, *BULK_TILES_M} if bulk and narrow <= 256 else set(BULK_TILES_M)
-    pairs = [(n, m) for n in BULK_TILES_N for m in sorted(tiles_m)] if bulk else list(TILE_STAGES)
+    fewest = -(-m // BULK_TILES_M[-1])
+    parts = {-(-m // (8 * (fewest + more))) * 8 for more in range(BULK_PARTS)}  # the narrowest for so many tiles
+    pairs = [(n, m) for n in BULK_TILES_N for m in sorted({*parts, *BULK_TILES_M})] if bulk else list(TILE_STAGES)
     if pinned.tile_n or pinned.tile_m:
         pairs = [(pinned.tile_n or n, pinned.tile_m or m) for n, m in pairs]
     covering = min((tile_m for _, tile_m in pairs if tile_m >= m), default=m)
@@ -149,30 +151,34 @@ def _tiles(m: int, bulk: bool, pinned: Pinned) -> Iterator[tuple[int, int, int]]
 
 
 def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Implementation) -> float:
-    """Return a closed-form estimate of the time (s): waves of CTAs, each bound by compute, memory or SM ports, plus
-    the reduction of a split."""
-    sm, clock = hardware.sm, hardware.sm.clock_hz
+    """Return a closed-form estimate of the time (s): the slowest of the matrix units, the bytes in flight and the port
+    of the SM with the most CTAs, L2 and DRAM; the start of each wave; and the reduction of a split."""
+    sm = hardware.sm
     k_steps = -(-shape.k * shape.weight_dtype.bytes // K_BYTES)
-    tiles = -(-shape.m // tiling.tile_m) * -(-shape.n // tiling.tile_n)
-    ctas = tiles * tiling.split
-    occupancy = max(1, min(2048 // tiling.threads, _resident(tiling, hardware)))
-    slots = sm.count * occupancy
-    waves = -(-ctas // slots)
+    ctas = -(-shape.m // tiling.tile_m) * -(-shape.n // tiling.tile_n) * tiling.split
     steps = -(-k_steps // tiling.split)
-    in_wave = min(ctas, slots)
-    step_bytes = K_BYTES * (tiling.tile_m + tiling.tile_n / tiling.cluster)
-    busy_sms = min(in_wave, sm.count)
-    l2 = in_wave * step_bytes / min(hardware.l2.bandwidth_bytes_per_s, busy_sms * sm.port_bytes_per_clock * clock)
-    distinct = K_BYTES * min(in_wave, tiles) * tiling.tile_n / max(1, min(-(-shape.m // tiling.tile_m), in_wave))
-    latency = (hardware.l2.hit_latency_ps + hardware.hbm.latency_ps) * 1e-12
-    reach = busy_sms * min(sm.outstanding_bytes, occupancy * tiling.stages * step_bytes) / latency
-    dram = distinct * tiling.split / min(hardware.hbm.peak_bytes_per_s, reach)
-    compute = -(-in_wave // busy_sms) * _step_cycles(shape, tiling, hardware, scalars) / clock
+    occupancy = max(1, min(sm.threads // tiling.threads, _resident(tiling, hardware)))
+    busiest = -(-ctas // sm.count)  # CTAs of one SM
+    weight_bytes = K_BYTES * tiling.tile_n / tiling.cluster  # of a step
+    step_bytes = K_BYTES * min(tiling.tile_m, shape.m) + weight_bytes
+    distinct = shape.k * (shape.n * shape.weight_dtype.bytes + shape.m * shape.activation_dtype.bytes)
+    hit = (hardware.l2.hit_latency_ps + (hardware.l2.cross_latency_ps or 0)) * 1e-12
+    miss = hardware.hbm.latency_ps * 1e-12
+    room = min(sm.outstanding_bytes - RECORD_BYTES // 2, min(occupancy, busiest) * tiling.stages * step_bytes)
+    most = busiest * steps
+    limits = (
+        most * _step_cycles(shape, tiling, hardware, scalars) / sm.clock_hz,
+        most * (step_bytes * hit + weight_bytes * miss) / room,
+        most * step_bytes / (sm.port_bytes_per_clock * sm.clock_hz),
+        ctas * steps * step_bytes / hardware.l2.bandwidth_bytes_per_s,
+        distinct / hardware.hbm.peak_bytes_per_s,
+    )
+    time = sum(limit**SHARPNESS for limit in limits) ** (1 / SHARPNESS)
     start = (hardware.launch.cta_start_ps + prologue_ps(hardware, scalars)) * 1e-12
-    time = waves * (steps * max(l2, dram, compute) + 2 * latency + start)
+    time += -(-ctas // (sm.count * occupancy)) * (start + 2 * (hit + miss))
     if tiling.split > 1:
         moved = shape.m * shape.n * PARTIAL_BYTES * tiling.split * 2
-        time += hardware.launch.graph_ps * 1e-12 + start + 2 * latency
+        time += hardware.launch.graph_ps * 1e-12 + start + 2 * (hit + miss)
         time += moved / hardware.l2.bandwidth_bytes_per_s
     return time
 
@@ -263,7 +269,7 @@ class _Grid:
         self.ctas = self.tiles_m * self.tiles_n * tiling.split
         strided = operands.source.row_step > 1
         least = max(1, self.weight_scale // self.source_scale)  # whole panels of the input too
-        most = min(RECORD_BYTES // (K_BYTES * tiling.tile_n), tiling.stages // 2)
+        most = min(RECORD_BYTES // (K_BYTES * max(tiling.tile_n, tiling.tile_m)), tiling.stages // 2)
         self.joined = least if strided else max(least, most)
         self.record_bytes = self.joined * K_BYTES
         steps = -(-operands.weight.row_bytes // self.record_bytes)
