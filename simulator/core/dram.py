@@ -45,7 +45,7 @@ from simulator.core.dram_state import (
 )
 from simulator.core.gates import use_all, use_lane
 from simulator.core.hashing import quotient_of, rotated
-from simulator.core.layout import KERNEL_RUNS, KERNEL_WORDS, PLACE, Int64Array
+from simulator.core.layout import KERNEL_RUN_GAP, KERNEL_RUNS, KERNEL_WORDS, PLACE, Int64Array
 from simulator.core.state import Parameters
 
 WHOLE = -1
@@ -351,6 +351,18 @@ def note_read(m: Int64Array, p: DramParameters, group: int) -> None:
 
 
 @small_function
+def leave_gaps(m: Int64Array, p: Parameters, k: int, counters: int, group: int, runs: int, now: int) -> None:
+    """Let the data bus of all channels of a group stand still after each of `runs` runs."""
+    q = p.dram
+    lost = runs * m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUN_GAP]
+    if lost > 0:
+        stride = GATE_WORDS + q.group_channels
+        gate = (q.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * q.bank_groups) * stride + BUS * stride) & PLACE
+        use(m, gate, np.int64(WHOLE), q.group_channels, work_time(m, q, refresh_unit(q, group, 0), now), lost)
+        m[counters + counter.DRAM_BUSY_PS] += lost * q.group_channels
+
+
+@small_function
 def dram_read(
     m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, lane: int, size: int, now: int
 ) -> int:
@@ -361,6 +373,7 @@ def dram_read(
     channel, access, count, step, runs = extent_of(m, p, k, access, lane, size)
     note_read(m, q, channel_group)
     m[counters + counter.DRAM_READ_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
+    leave_gaps(m, p, k, counters, channel_group, runs, now)
     end = now
     while count > 0:
         bank, row = locate(q, access)

@@ -22,6 +22,7 @@ from simulator.lowering.implementation import Implementation
 from simulator.lowering.layout import Matrix
 from simulator.lowering.program import CHUNK_RECORDS, Launch, ProgramBuilder, contiguous, shares, traced, traced_whole
 from simulator.trace.record import Op, Records, TracedKernel
+from simulator.units import PS_PER_S
 from simulator.workload.operators import GemmShape
 
 SHARPNESS = 4  # how closely an estimate follows its slowest part alone
@@ -32,6 +33,10 @@ RECORD_BYTES = 16384
 """Stages are joined into records of about this size: 16 KiB are in flight for 5 ns of an H100's bandwidth."""
 
 RESERVED_SHARED_BYTES = 16756  # barriers and the epilogue's staging in the kernels' launch configurations
+STORED, BULK_STORED = 10, 64
+"""Outputs that a CTA ends with per cycle.  Before bulk copies accumulators of 4 bytes go into shared memory and out of
+it at 128 bytes a cycle, then to L2 at 64: 1 / (8 / 128 + 2 / 64).  With them 16-bit outputs go in, and leave on their own.
+"""
 PROLOGUE_CLOCK_HZ = 2_000_000_000  # at which a scalar's prologue is stated
 GROUPED_ROWS = 8  # tiles of m that advance together through n, as in the Triton matmul tutorial
 IntArray = NDArray[np.int64]
@@ -93,9 +98,11 @@ def bulk_copies(hardware: Hardware) -> bool:
     return hardware.sm.shared_memory_bytes >= 200 * 1024
 
 
-def prologue_ps(hardware: Hardware, scalars: Implementation) -> int:
-    """Return the set-up of a CTA: instructions, so that it takes a number of SM cycles."""
-    return scalars.prologue_ps * PROLOGUE_CLOCK_HZ // hardware.sm.clock_hz
+def overhead_ps(tiling: Tiling, hardware: Hardware, scalars: Implementation) -> int:
+    """Return what a CTA takes besides its main loop: set-up and end are instructions, whose time goes with the clock."""
+    stored = BULK_STORED if bulk_copies(hardware) else STORED
+    end_ps = tiling.tile_m * tiling.tile_n * PS_PER_S // (stored * hardware.sm.clock_hz)
+    return scalars.prologue_ps * PROLOGUE_CLOCK_HZ // hardware.sm.clock_hz + end_ps
 
 
 class Pinned(NamedTuple):
@@ -174,11 +181,11 @@ def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Imp
         distinct / hardware.hbm.peak_bytes_per_s,
     )
     time = sum(limit**SHARPNESS for limit in limits) ** (1 / SHARPNESS)
-    start = (hardware.launch.cta_start_ps + prologue_ps(hardware, scalars)) * 1e-12
+    start = (hardware.launch.cta_start_ps + overhead_ps(tiling, hardware, scalars)) * 1e-12
     time += -(-ctas // (sm.count * occupancy)) * (start + 2 * (hit + miss))
     if tiling.split > 1:
         moved = shape.m * shape.n * PARTIAL_BYTES * tiling.split * 2
-        time += hardware.launch.graph_ps * 1e-12 + start + 2 * (hit + miss)
+        time += (hardware.launch.graph_ps + hardware.launch.cta_start_ps) * 1e-12 + 2 * hit
         time += moved / hardware.l2.bandwidth_bytes_per_s
     return time
 
@@ -239,8 +246,9 @@ def _main_kernel(
         registers=168 if bulk_copies(hardware) else 128,
         shared_bytes=K_BYTES * (tiling.tile_m + tiling.tile_n) * tiling.stages,
         stages=min(16, max(4, 2 * (tiling.stages // grid.joined))),
-        prologue_ps=prologue_ps(hardware, scalars),
+        prologue_ps=overhead_ps(tiling, hardware, scalars),
         run_bytes=K_BYTES,  # weights are stored row by row of k: a stage takes 64 columns of each row
+        run_gap_ps=scalars.run_gap_ps,
     )
     return traced(
         label,
@@ -390,7 +398,7 @@ def _reduce_kernel(
         program.add(np.arange(len(size)), Op.READ, contiguous(start, size))
     start, size = shares(operands.output.address, shape.m * _padded(operands.output), ctas)
     program.add(np.arange(ctas), Op.WRITE, contiguous(start, size), barrier=True)
-    launch = Launch(threads=512, registers=32, shared_bytes=0, stages=16, prologue_ps=prologue_ps(hardware, scalars))
+    launch = Launch(threads=512, registers=32, shared_bytes=0, stages=16)
     return traced_whole(f"{name} split-K reduce", "gemm", layer, step, launch, 0, program.records())
 
 

@@ -95,6 +95,7 @@ class Launch:
     stages: int  # record buffers
     prologue_ps: int = 0  # per CTA, beyond the device's own start-up time
     run_bytes: int = 0  # length of the runs of the tensors' own layout in a tile; 0: as recorded
+    run_gap_ps: int = 0  # that DRAM's data bus stands still after each
 
 
 def traced(
@@ -127,6 +128,7 @@ def traced(
         write_bytes=write_bytes,
         prologue_ps=launch.prologue_ps,
         run_bytes=launch.run_bytes,
+        run_gap_ps=launch.run_gap_ps,
     )
     return TracedKernel(header, chunks)
 

@@ -23,6 +23,7 @@ from simulator.core.layout import (
     KERNEL_PENDING,
     KERNEL_PLACED,
     KERNEL_PROLOGUE,
+    KERNEL_RUN_GAP,
     KERNEL_RUNS,
     KERNEL_SLOTS,
     KERNEL_STAGES,
@@ -102,6 +103,7 @@ class Device:
         its[KERNEL_WAVE] = resident * self.hardware.sm.count
         its[KERNEL_PLACED] = its[KERNEL_ENDED] = 0
         its[KERNEL_RUNS] = self._runs(header.run_bytes)
+        its[KERNEL_RUN_GAP] = header.run_gap_ps
         its[KERNEL_PROLOGUE] = self.hardware.launch.cta_start_ps + header.prologue_ps
         its[KERNEL_STAGES] = min(header.stages, MAX_STAGES)
         count = int(state.scalars[scalar.KERNELS])

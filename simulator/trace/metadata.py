@@ -34,6 +34,7 @@ _NARROWER = {
     "stages": (1, 2**20),
     "prologue_ps": (0, 2**40),
     "run_bytes": (0, 2**31 - 1),
+    "run_gap_ps": (0, 2**20),
 }
 _KERNEL_FIELDS = fields(KernelHeader)
 _KERNEL_KEYS = tuple(field.name for field in _KERNEL_FIELDS)

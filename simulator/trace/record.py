@@ -114,7 +114,8 @@ class KernelHeader:
     outside the repeated layers, `step` counts the passes of the run, `after` lists the kernels (by index in the run)
     that must have ended; None stands for the one before.  `prologue_ps` is what each CTA takes between its placement
     and its first access, beyond the device's own start-up time.  `run_bytes` is the length of the runs, in the tensors'
-    own layout, that tiles are made of: a DRAM row is opened once a run; 0 where the records' own runs tell.
+    own layout, that tiles are made of: a DRAM row is opened once a run; 0 where the records' own runs tell.  The data
+    bus then stands still for `run_gap_ps` after each run read.
     """
 
     name: str
@@ -132,6 +133,7 @@ class KernelHeader:
     write_bytes: int
     prologue_ps: int = 0
     run_bytes: int = 0
+    run_gap_ps: int = 0
     after: tuple[int, ...] | None = None
 
     @property
@@ -151,6 +153,7 @@ class KernelHeader:
             self.write_bytes,
             self.prologue_ps,
             self.run_bytes,
+            self.run_gap_ps,
         )
 
 
