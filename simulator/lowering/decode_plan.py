@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from math import log2
 
 from simulator.hardware import Dtype, Hardware
-from simulator.lowering.gemm import bulk_copies
 from simulator.lowering.implementation import Framework
+from simulator.lowering.tiling import bulk_copies
 from simulator.workload.operators import AttentionShape
 
 MAX_SPLITS = 128

@@ -1,77 +1,41 @@
-"""Matrix products: which tiles a library cuts them into, and what each CTA then reads and writes.
+"""Matrix products: what each CTA of a tiled product reads and writes.
 
 The weight is the tall operand: a CTA computes `tile_n` outputs (rows of the weight) for `tile_m` inputs over a share
-of k, through a pipeline of `stages` buffers of 64 columns.  Candidates and shared-memory use follow the kernel names
-that profilers show for cuBLAS: nvjet_*_{n}x{m}_64x{stages} with stages = min(16, shared memory / 128 (n + m)) on
-devices with asynchronous bulk copies, ampere_*_{n}x{m}_..stages_64x{3..6} before.
+of k, through a pipeline of `stages` buffers of 64 columns (`lowering/tiling.py` chooses them).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.errors import ConfigError
 from simulator.hardware import Hardware
 from simulator.lowering.implementation import Implementation
 from simulator.lowering.layout import Matrix
 from simulator.lowering.program import CHUNK_RECORDS, Launch, ProgramBuilder, contiguous, shares, traced, traced_whole
+from simulator.lowering.tiling import (
+    CHOSEN,
+    K_BYTES,
+    PARTIAL_BYTES,
+    Pinned,
+    Tiling,
+    bulk_copies,
+    choose,
+    overhead_ps,
+    step_cycles,
+)
 from simulator.trace.record import Op, Records, TracedKernel
-from simulator.units import PS_PER_S
 from simulator.workload.operators import GemmShape
-
-SHARPNESS = 4  # how closely an estimate follows its slowest part alone
-K_BYTES = 128
-"""Bytes of a row of either operand in one stage: 64 columns of 16 bits (TK = 64 in the kernel names)."""
 
 RECORD_BYTES = 16384
 """Stages are joined into records of about this size: 16 KiB are in flight for 5 ns of an H100's bandwidth."""
 
-RESERVED_SHARED_BYTES = 16756  # barriers and the epilogue's staging in the kernels' launch configurations
-STORED, BULK_STORED = 10, 64
-"""Outputs that a CTA ends with per cycle.  Before bulk copies accumulators of 4 bytes go into shared memory and out of
-it at 128 bytes a cycle, then to L2 at 64: 1 / (8 / 128 + 2 / 64).  With them 16-bit outputs go in, and leave on their own.
-"""
-PROLOGUE_CLOCK_HZ = 2_000_000_000  # at which a scalar's prologue is stated
 GROUPED_ROWS = 8  # tiles of m that advance together through n, as in the Triton matmul tutorial
-IntArray = NDArray[np.int64]
-PARTIAL_BYTES = 4  # split-K partial sums are fp32
 REDUCED_PER_CTA = 2048  # outputs: 512 threads x 4
-
-BULK_TILES_N = (64, 128, 192, 256, 320)
-BULK_TILES_M = (64, 128, 192, 256)  # and those between, in steps of 8, that waste the fewest rows
-BULK_PARTS = 6
-BULK_TILE_OUTPUTS = 320 * 128  # the largest seen: more accumulators do not fit the registers
-BULK_STAGES = 16
-TILE_STAGES = {
-    (64, 64): 6,
-    (128, 64): 3,
-    (64, 128): 3,
-    (128, 128): 3,
-    (256, 64): 3,
-    (64, 256): 3,
-    (256, 128): 3,
-    (128, 256): 3,
-}
-"""Stages of 64 columns by tile (n, m) of the kernels before bulk copies: ampere_bf16_s16816gemm_bf16_64x64_sliced1x2_
-.._64x6, _128x64_.._64x3 (or 32x6), _128x128_.._64x3, _256x128_.._64x3 and their mirror images in profiles."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """How a product is cut: tile, ways k is split, stages, CTAs that share a weight tile by multicast."""
-
-    tile_m: int
-    tile_n: int
-    split: int
-    stages: int
-    cluster: int
-    threads: int
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,121 +55,6 @@ class Operands:
     output: Matrix  # [m][n]
     bias: Bias | None
     workspace: int  # address of the split-K partial sums
-
-
-def bulk_copies(hardware: Hardware) -> bool:
-    """Return whether the device has the large shared memory that goes with asynchronous bulk copies (Hopper on)."""
-    return hardware.sm.shared_memory_bytes >= 200 * 1024
-
-
-def overhead_ps(tiling: Tiling, hardware: Hardware, scalars: Implementation) -> int:
-    """Return what a CTA takes besides its main loop: set-up and end are instructions, whose time goes with the clock."""
-    stored = BULK_STORED if bulk_copies(hardware) else STORED
-    end_ps = tiling.tile_m * tiling.tile_n * PS_PER_S // (stored * hardware.sm.clock_hz)
-    return scalars.prologue_ps * PROLOGUE_CLOCK_HZ // hardware.sm.clock_hz + end_ps
-
-
-class Pinned(NamedTuple):
-    """Sides of the tile where the kernel is known; 0: the library chooses."""
-
-    tile_m: int = 0
-    tile_n: int = 0
-
-
-CHOSEN = Pinned()
-
-
-def choose(shape: GemmShape, hardware: Hardware, scalars: Implementation, pinned: Pinned = CHOSEN) -> Tiling:
-    """Return the tiling with the least estimated time, as a library's heuristic ranks its kernels.
-
-    Raises ConfigError when not even the smallest tile fits.
-    """
-    candidates = list(_candidates(shape, hardware, pinned))
-    if not candidates:
-        raise ConfigError(f"{hardware.name}: sm.shared_memory: too small for any GEMM tile; raise it with --set")
-    return min(candidates, key=lambda tiling: (_estimate(shape, tiling, hardware, scalars), tiling.split))
-
-
-def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterator[Tiling]:
-    bulk = bulk_copies(hardware)
-    k_steps = -(-shape.k * shape.weight_dtype.bytes // K_BYTES)
-    room = hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes - (RESERVED_SHARED_BYTES if bulk else 0)
-    for tile_n, tile_m, most_stages in _tiles(shape.m, bulk, pinned):
-        stages = min(most_stages, room // (K_BYTES * (tile_n + tile_m)))
-        if stages < 2:
-            continue
-        tiles = -(-shape.m // tile_m) * -(-shape.n // tile_n)
-        cluster = 2 if bulk and tile_m >= 128 and -(-shape.m // tile_m) % 2 == 0 else 1
-        threads = 384 if bulk else (128 if tile_m * tile_n <= 128 * 64 else 256)
-        limit = min(k_steps // 8, hardware.sm.count // tiles) if tiles < hardware.sm.count else 1
-        for split in sorted({1, *(s for s in (2, 3, 4, 6, 8, 12, 16, 32) if s <= limit)}):
-            yield Tiling(tile_m, tile_n, split, stages, cluster, threads)
-
-
-def _tiles(m: int, bulk: bool, pinned: Pinned) -> Iterator[tuple[int, int, int]]:
-    """Yield the tiles (n, m) that a library has kernels for, with their stages; of those with room for more than `m`
-    inputs the narrowest alone."""
-    fewest = -(-m // BULK_TILES_M[-1])
-    parts = {-(-m // (8 * (fewest + more))) * 8 for more in range(BULK_PARTS)}  # the narrowest for so many tiles
-    pairs = [(n, m) for n in BULK_TILES_N for m in sorted({*parts, *BULK_TILES_M})] if bulk else list(TILE_STAGES)
-    if pinned.tile_n or pinned.tile_m:
-        pairs = [(pinned.tile_n or n, pinned.tile_m or m) for n, m in pairs]
-    covering = min((tile_m for _, tile_m in pairs if tile_m >= m), default=m)
-    for tile_n, tile_m in dict.fromkeys(pairs):
-        if tile_m > covering or (bulk and tile_m * tile_n > BULK_TILE_OUTPUTS):
-            continue
-        yield tile_n, tile_m, BULK_STAGES if bulk else TILE_STAGES.get((tile_n, tile_m), 3)
-
-
-def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Implementation) -> float:
-    """Return a closed-form estimate of the time (s): the slowest of the matrix units, the bytes in flight and the port
-    of the SM with the most CTAs, L2 and DRAM; the start of each wave; and the reduction of a split."""
-    sm = hardware.sm
-    k_steps = -(-shape.k * shape.weight_dtype.bytes // K_BYTES)
-    ctas = -(-shape.m // tiling.tile_m) * -(-shape.n // tiling.tile_n) * tiling.split
-    steps = -(-k_steps // tiling.split)
-    occupancy = max(1, min(sm.threads // tiling.threads, _resident(tiling, hardware)))
-    busiest = -(-ctas // sm.count)  # CTAs of one SM
-    weight_bytes = K_BYTES * tiling.tile_n / tiling.cluster  # of a step
-    step_bytes = K_BYTES * min(tiling.tile_m, shape.m) + weight_bytes
-    distinct = shape.k * (shape.n * shape.weight_dtype.bytes + shape.m * shape.activation_dtype.bytes)
-    hit = (hardware.l2.hit_latency_ps + (hardware.l2.cross_latency_ps or 0)) * 1e-12
-    miss = hardware.hbm.latency_ps * 1e-12
-    room = min(sm.outstanding_bytes - RECORD_BYTES // 2, min(occupancy, busiest) * tiling.stages * step_bytes)
-    most = busiest * steps
-    limits = (
-        most * _step_cycles(shape, tiling, hardware, scalars) / sm.clock_hz,
-        most * (step_bytes * hit + weight_bytes * miss) / room,
-        most * step_bytes / (sm.port_bytes_per_clock * sm.clock_hz),
-        ctas * steps * step_bytes / hardware.l2.bandwidth_bytes_per_s,
-        distinct / hardware.hbm.peak_bytes_per_s,
-    )
-    time = sum(limit**SHARPNESS for limit in limits) ** (1 / SHARPNESS)
-    start = (hardware.launch.cta_start_ps + overhead_ps(tiling, hardware, scalars)) * 1e-12
-    time += -(-ctas // (sm.count * occupancy)) * (start + 2 * (hit + miss))
-    if tiling.split > 1:
-        moved = shape.m * shape.n * PARTIAL_BYTES * tiling.split * 2
-        time += (hardware.launch.graph_ps + hardware.launch.cta_start_ps) * 1e-12 + 2 * hit
-        time += moved / hardware.l2.bandwidth_bytes_per_s
-    return time
-
-
-def _resident(tiling: Tiling, hardware: Hardware) -> int:
-    used = K_BYTES * (tiling.tile_m + tiling.tile_n) * tiling.stages + hardware.sm.cta_reserved_bytes
-    return hardware.sm.shared_memory_bytes // used
-
-
-def _step_cycles(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Implementation) -> int:
-    """Return the matrix-unit cycles of one stage of a whole tile, its padding included."""
-    wider = max(shape.weight_dtype, shape.activation_dtype, key=lambda dtype: dtype.bytes)
-    rate: float = getattr(hardware.sm.tensor_flops_per_clock, wider.value) * scalars.matrix_efficiency
-    sustained = hardware.sm.sustained_tensor_flops_per_clock
-    if sustained is not None:  # power limits what all SMs do together: where some idle, the others may do more
-        ctas = -(-shape.m // tiling.tile_m) * -(-shape.n // tiling.tile_n) * tiling.split
-        busy = ctas / (-(-ctas // hardware.sm.count) * hardware.sm.count)
-        rate = min(rate, getattr(sustained, wider.value) / busy)
-    columns = K_BYTES // shape.weight_dtype.bytes
-    return math.ceil(2 * tiling.tile_m * tiling.tile_n * columns / rate)
 
 
 def lower(
@@ -257,7 +106,7 @@ def _main_kernel(
         step,
         launch,
         shape.flops,
-        _Chunks(grid, kernel, _step_cycles(shape, tiling, hardware, scalars)),
+        _Chunks(grid, kernel, step_cycles(shape, tiling, hardware, scalars)),
         grid.ctas,
         grid.records,
         grid.read_bytes,

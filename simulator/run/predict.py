@@ -14,6 +14,7 @@ from simulator.lowering.implementation import Framework, Implementation, impleme
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of
 from simulator.lowering.lower import WORKSPACE
 from simulator.lowering.quantise import WIDE_BYTES, Cast, lower_quantise
+from simulator.lowering.tiling import Pinned
 from simulator.memory import Device
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.run.limits import limiter
@@ -171,7 +172,7 @@ def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> 
             places = (addresses[name] for name in (f"wide{source}", f"x{source}", "scale"))
             kernels.extend(lower_quantise(Cast(shape.m, shape.k, *places), case.framework, hardware))
         operands = _gemm_operands(shape, addresses, f"x{source}", f"w{copy}")
-        pinned = gemm.Pinned(case.tile_m, case.tile_n)
+        pinned = Pinned(case.tile_m, case.tile_n)
         calls.append([*kernels, *gemm.lower(shape, operands, hardware, scalars, len(kernels), pinned=pinned)])
     return calls
 
