@@ -26,7 +26,6 @@ from simulator.lowering.decode_plan import (
 from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.layout import SECTOR_BYTES, KvLayout, Matrix, Runs
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
-from simulator.lowering.tiling import bulk_copies
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.workload.operators import AttentionShape
 

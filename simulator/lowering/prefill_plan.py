@@ -29,8 +29,8 @@ from simulator.lowering.decode_plan import (
     HOPPER,
     group_of,
 )
-from simulator.lowering.gemm import bulk_copies
 from simulator.lowering.implementation import Framework
+from simulator.lowering.tiling import bulk_copies
 from simulator.workload.operators import AttentionShape
 
 WARP_GROUP = 128  # threads that share the work of one asynchronous product

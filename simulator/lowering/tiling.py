@@ -24,8 +24,8 @@ K_BYTES = 128
 SHARPNESS = 4  # how closely an estimate follows its slowest part alone
 RESERVED_SHARED_BYTES = 16756  # barriers and the epilogue's staging in the kernels' launch configurations
 STORED, BULK_STORED = 10, 64
-"""Outputs a cycle with which a CTA ends.  Before bulk copies accumulators of 4 bytes go into shared memory and out again
-at 128 bytes a cycle, then to L2 at 64: 1 / (8 / 128 + 2 / 64).  With them 16-bit outputs go in, and leave on their own."""
+"""Outputs a cycle with which a CTA ends.  Before bulk copies accumulators of 4 bytes go into shared memory and out at
+128 bytes a cycle, then to L2 at 64: 1 / (8 / 128 + 2 / 64).  With them 16-bit outputs go in, and leave on their own."""
 
 PROLOGUE_CLOCK_HZ = 2_000_000_000  # at which the scalars' prologue is stated
 PARTIAL_BYTES = 4  # split-K partial sums are fp32
@@ -81,6 +81,14 @@ class Pinned(NamedTuple):
 
 
 CHOSEN = Pinned()
+
+
+def cutlass_tile(m: int) -> Pinned:
+    """Return the tile of the fp8 products of vLLM (csrc/quantization/w8a8/cutlass/c3x/scaled_mm_sm90_fp8_dispatch.cuh)
+    and SGLang (sgl-kernel/csrc/gemm/fp8_gemm_kernel.cu), CUTLASS kernels that go by m alone."""
+    if m <= 64:
+        return Pinned(64, 64)
+    return Pinned(64, 128) if m <= 128 else Pinned(128, 128)
 
 
 def choose(shape: GemmShape, hardware: Hardware, scalars: Implementation, pinned: Pinned = CHOSEN) -> Tiling:

@@ -14,7 +14,7 @@ from simulator.lowering.implementation import Framework, Implementation, impleme
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of
 from simulator.lowering.lower import WORKSPACE
 from simulator.lowering.quantise import WIDE_BYTES, Cast, lower_quantise
-from simulator.lowering.tiling import Pinned
+from simulator.lowering.tiling import CHOSEN, Pinned, cutlass_tile
 from simulator.memory import Device
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.run.limits import limiter
@@ -164,6 +164,9 @@ def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> 
     output = _activation("y", shape.m * _whole_sectors(shape.n * shape.output_dtype.bytes))
     scale = _activation("scale", shape.m * SCALE_BYTES)
     addresses = allocate([sources[0], output, WORKSPACE, *weights, *sources[1:], *wide, scale])
+    pinned = Pinned(case.tile_m, case.tile_n)
+    if cast and case.framework is not Framework.TRTLLM and pinned == CHOSEN:
+        pinned = cutlass_tile(case.m)
     calls = []
     for copy in range(case.weight_copies):
         source = copy % len(inputs)
@@ -172,7 +175,6 @@ def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> 
             places = (addresses[name] for name in (f"wide{source}", f"x{source}", "scale"))
             kernels.extend(lower_quantise(Cast(shape.m, shape.k, *places), case.framework, hardware))
         operands = _gemm_operands(shape, addresses, f"x{source}", f"w{copy}")
-        pinned = Pinned(case.tile_m, case.tile_n)
         calls.append([*kernels, *gemm.lower(shape, operands, hardware, scalars, len(kernels), pinned=pinned)])
     return calls
 

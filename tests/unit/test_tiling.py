@@ -1,0 +1,98 @@
+"""Which tiles a library cuts a product into, and what their CTAs cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from simulator.hardware import Dtype, load
+from simulator.lowering.implementation import implementations
+from simulator.lowering.tiling import (
+    TILE_STAGES,
+    Pinned,
+    Tiling,
+    choose,
+    cutlass_tile,
+    overhead_ps,
+    step_cycles,
+)
+from simulator.run.cases import GemmCase
+from simulator.run.predict import predict
+from simulator.trace.record import TracedKernel
+from simulator.workload import GemmShape
+
+SCALARS = implementations().gemm
+TILE = Tiling(tile_m=128, tile_n=128, split=1, stages=4, cluster=1, threads=384)
+
+
+def shape(m: int, n: int, k: int = 4096) -> GemmShape:
+    return GemmShape(m, n, k, Dtype.BF16, Dtype.BF16, Dtype.BF16, False)
+
+
+def test_power_limits_all_sms_together() -> None:
+    """132 tiles keep every SM of an H100 busy: 3040 FLOPs a cycle each; 66 leave half of them idle: 90 % of 4096."""
+    device = load("h100-sxm").spec
+    flops = 2 * 128 * 128 * 64
+    assert step_cycles(shape(128, 132 * 128), TILE, device, SCALARS) == -(-flops // 3040)
+    assert step_cycles(shape(128, 66 * 128), TILE, device, SCALARS) == pytest.approx(flops / (0.9 * 4096), abs=1)
+
+
+def test_without_a_sustained_rate_the_peak_counts() -> None:
+    device = load("l40").spec
+    assert device.sm.sustained_tensor_flops_per_clock is None
+    assert step_cycles(shape(128, 142 * 128), TILE, device, SCALARS) == pytest.approx(
+        2 * 128 * 128 * 64 / (0.9 * 512), abs=1
+    )
+
+
+def test_set_up_and_end_take_cycles() -> None:
+    """1 us at 2 GHz is 1010 ns at 1.98 GHz; 16384 outputs, 64 a cycle, are 256 cycles, 129 ns."""
+    scalars = SCALARS.model_copy(update={"prologue_ps": 1_000_000})
+    assert overhead_ps(TILE, load("h100-sxm").spec, scalars) == pytest.approx(1_010_101 + 129_293, abs=2)
+    assert overhead_ps(TILE, load("a100-sxm-80gb").spec, scalars) == pytest.approx(1_418_439 + 1_161_986, abs=2)
+
+
+@pytest.mark.parametrize("m", [1, 80, 4096])
+def test_kernels_before_bulk_copies_are_those_seen(m: int) -> None:
+    chosen = choose(shape(m, 5120), load("a100-sxm-80gb").spec, SCALARS)
+    assert chosen.stages <= TILE_STAGES[chosen.tile_n, chosen.tile_m]
+
+
+def test_a_known_kernel_does_not_split() -> None:
+    device = load("h100-sxm").spec
+    assert choose(shape(8, 256, 65536), device, SCALARS).split > 1
+    assert choose(shape(8, 256, 65536), device, SCALARS, Pinned(64, 64)).split == 1
+
+
+@pytest.mark.parametrize(("m", "tile"), [(1, (64, 64)), (64, (64, 64)), (65, (64, 128)), (129, (128, 128))])
+def test_cutlass_goes_by_m_alone(m: int, tile: tuple[int, int]) -> None:
+    assert cutlass_tile(m) == tile
+
+
+def test_fp8_products_of_serving_engines_run_cutlass_tiles() -> None:
+    names: list[str] = []
+
+    def note(kernel: TracedKernel) -> TracedKernel:
+        names.append(kernel.header.name)
+        return kernel
+
+    for framework in ("vllm", "trtllm"):
+        case = GemmCase.model_validate({"m": 8, "n": 256, "k": 16384, "dtype": "fp8", "framework": framework})
+        predict(case, load("h100-sxm").spec, reshape=note)
+    assert names[:2] == ["quantise", "gemm 64x64x13"]
+    assert any("split-K" in name for name in names[2:])
+
+
+def test_a_gap_after_each_run_takes_the_data_bus() -> None:
+    """128 bytes take 6.11 ns of an H100's channel; 2 ns after each make reading a large weight a third slower."""
+    case = GemmCase.model_validate({"m": 1, "n": 16384, "k": 8192, "weight_copies": 1})
+    device = load("h100-sxm").spec
+
+    def with_gap(gap_ps: int) -> float:
+        def change(kernel: TracedKernel) -> TracedKernel:
+            return replace(kernel, header=replace(kernel.header, run_gap_ps=gap_ps))
+
+        return predict(case, device, reshape=change).time_s
+
+    assert 1.2 < with_gap(2000) / with_gap(0) < 1.4
