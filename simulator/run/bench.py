@@ -45,6 +45,10 @@ SAME_BUFFER_ELEMENTS = 10**9
 SHARED_TOTAL_CTAS = 100_000
 STREAM_BYTES = 1 << 30
 SHORT_WAVES, LONG_WAVES = 8, 40
+WRITING_WAVES = 40, 120
+"""Waves of the shorter and the longer launch; more of a kernel that only writes, and so outruns device memory until all
+MSHRs hold write-backs (5 MB on a GH200)."""
+
 
 SAME_PAIR = 0.005
 MOST_PAIRS = 12
@@ -220,8 +224,9 @@ def _stream(kind: str) -> Measure:
             width = threads * kernels.DOUBLE_BYTES
             first = -(-place // width)
             wave = 2 * hardware.sm.count
-            place = (first + (SHORT_WAVES + LONG_WAVES) * wave) * width
-            short, long = SHORT_WAVES * wave, LONG_WAVES * wave
+            loads = bool(kernels.STREAM_KERNELS[kind].loads)
+            short, long = (waves * wave for waves in ((SHORT_WAVES, LONG_WAVES) if loads else WRITING_WAVES))
+            place = (first + short + long) * width
             short_ps = runs.run(kernels.stream(hardware, kind, threads, first, short))
             long_ps = runs.run(kernels.stream(hardware, kind, threads, first + short, long))
             whole = STREAM_BYTES / width

@@ -14,6 +14,7 @@ from datasheet import Access, kernel, run
 
 from simulator import hardware, theory
 from simulator.memory import Device
+from simulator.run.bench import BENCHMARKS
 from simulator.units import PS_PER_S
 
 BASE = 1 << 32
@@ -198,3 +199,10 @@ def test_devices_stream_what_microbenchmarks_read(name: str, tile: int) -> None:
     reached = ran.counters["DRAM_READ_BYTES"] * PS_PER_S / ran.end_ps / 1e9
     assert reached == pytest.approx(SUSTAINED_READ_GBS[name], rel=0.03)
     assert reached * 1e9 < device.hardware.hbm.peak_bytes_per_s
+
+
+def test_a_stream_of_writes_does_not_outrun_memory() -> None:
+    """The stream benchmark's init kernel, where its threads would just do so: write-backs wait in MSHRs for a while."""
+    spec = hardware.load("gh200").spec
+    [point] = BENCHMARKS["stream"].variant("init").measure(spec, [512.0])
+    assert 0.97 < point.value * 1e9 / spec.hbm.achievable_bytes_per_s < 1.01
