@@ -7,7 +7,7 @@ of k, through a pipeline of `stages` buffers of 64 columns (`lowering/tiling.py`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ from simulator.workload.operators import GemmShape
 RECORD_BYTES = 16384
 """Stages are joined into records of about this size: 16 KiB are in flight for 5 ns of an H100's bandwidth."""
 
-GROUPED_ROWS = 8  # tiles of m that advance together through n, as in the Triton matmul tutorial
 REDUCED_PER_CTA = 2048  # outputs: 512 threads x 4
 IntArray = NDArray[np.int64]
 
@@ -67,9 +66,17 @@ def lower(
     step: int = 0,
     name: str = "gemm",
     pinned: Pinned = CHOSEN,
+    raster_rows: int = 0,
 ) -> Iterator[TracedKernel]:
-    """Yield the kernels of one product: the main one and, when k is split, the reduction of the partial sums."""
+    """Yield the kernels of one product: the main one and, when k is split, the reduction of the partial sums.
+
+    `raster_rows` rows of tiles advance together through n (0: the library's choice); CTAs that share a weight tile are
+    neighbours in m, so that there are none where that is not a multiple of them.
+    """
     tiling = choose(shape, hardware, scalars, pinned)
+    if raster_rows:
+        cluster = tiling.cluster if raster_rows % tiling.cluster == 0 else 1
+        tiling = replace(tiling, raster_rows=raster_rows, cluster=cluster)
     yield _main_kernel(shape, tiling, operands, hardware, scalars, kernel, layer, step, name)
     if tiling.split > 1:
         yield _reduce_kernel(shape, tiling, operands, hardware, scalars, kernel + 1, layer, step, name)
@@ -157,14 +164,15 @@ class _Grid:
     def place(self, cta: IntArray) -> tuple[IntArray, IntArray, IntArray]:
         """Return tile row, tile column and share of k of each CTA.
 
-        CTAs of a split are neighbours.  Tiles go down GROUPED_ROWS rows of m, then one column of n on, so that the
+        CTAs of a split are neighbours.  Tiles go down some rows of m, then one column of n on, so that the
         CTAs resident at one time share both operands.
         """
         tile, share = np.divmod(cta, self.tiling.split)
-        group, within = np.divmod(tile, GROUPED_ROWS * self.tiles_n)
-        height = np.minimum(self.tiles_m - group * GROUPED_ROWS, GROUPED_ROWS)
+        rows = self.tiling.raster_rows
+        group, within = np.divmod(tile, rows * self.tiles_n)
+        height = np.minimum(self.tiles_m - group * rows, rows)
         column, row = np.divmod(within, height)
-        return group * GROUPED_ROWS + row, column, share
+        return group * rows + row, column, share
 
     def chunk(self, kernel: int, first: int, last: int, step_cycles: int) -> Records:
         """Return the records of CTAs first <= c < last: per step the weight then the input, at last the output."""

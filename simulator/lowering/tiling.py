@@ -49,9 +49,14 @@ TILE_STAGES = {
 .._64x6, _128x64_.._64x3 (or 32x6), _128x128_.._64x3, _256x128_.._64x3 and their mirror images in profiles."""
 
 
+RASTER_ROWS = 8
+"""Tiles of m that advance together through n, as GROUP_SIZE_M in the Triton matmul tutorial."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How a product is cut: tile, ways k is split, stages, CTAs that share a weight tile by multicast."""
+    """How a product is cut: tile, ways k is split, stages, CTAs that share a weight tile by multicast, rows of tiles
+    that advance together (1: row after row)."""
 
     tile_m: int
     tile_n: int
@@ -59,6 +64,7 @@ class Tiling:
     stages: int
     cluster: int
     threads: int
+    raster_rows: int = RASTER_ROWS
 
 
 def bulk_copies(hardware: Hardware) -> bool:

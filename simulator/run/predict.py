@@ -175,7 +175,9 @@ def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> 
             places = (addresses[name] for name in (f"wide{source}", f"x{source}", "scale"))
             kernels.extend(lower_quantise(Cast(shape.m, shape.k, *places), case.framework, hardware))
         operands = _gemm_operands(shape, addresses, f"x{source}", f"w{copy}")
-        calls.append([*kernels, *gemm.lower(shape, operands, hardware, scalars, len(kernels), pinned=pinned)])
+        rows = case.raster_rows
+        products = gemm.lower(shape, operands, hardware, scalars, len(kernels), pinned=pinned, raster_rows=rows)
+        calls.append([*kernels, *products])
     return calls
 
 
