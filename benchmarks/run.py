@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from twins import numba_hits, python_hits, set_groups_of
 
+from simulator.analysis.locality import locality
+from simulator.analysis.order import Order
 from simulator.cli.run import build_request
 from simulator.core import counter
 from simulator.hardware import load
@@ -374,6 +376,35 @@ def predictions(quick: bool) -> Iterator[Line]:
     )
 
 
+def reuse(quick: bool) -> Iterator[Line]:
+    """Measure reuse distances, in the order in which the CTAs of a device take turns, at one granularity each."""
+    keys = dict(zip((key.removeprefix("--") for key in DECODE_8B[::2]), DECODE_8B[1::2], strict=True))
+    prepared = prepare(build_request(None, keys | {"context": int(keys["context"]), "exact": True}))
+    order = Order(prepared.hardware.spec)
+    decode = [TracedKernel(kernel.header, tuple(kernel.chunks)) for kernel in prepared.trace.kernels(None)]
+    count = 500_000 if quick else 4_000_000
+    generator = np.random.default_rng(0)
+    near = reads(generator.integers(0, 4 * MIB // SECTOR, count) * SECTOR, SECTOR, ctas=2112)
+    wide = reads(generator.integers(0, 64 * MIB // SECTOR, count) * SECTOR, SECTOR, ctas=2112)
+    cases = {
+        "8B decode step, by line": (decode, 128, 1.0, 15e6),
+        "8B decode step, by sector": (decode, SECTOR, 1.0, 15e6),
+        "single sectors, random of 4 MiB": ([near], SECTOR, 1.0, 15e6),
+        "single sectors, random of 64 MiB": ([wide], SECTOR, 1.0, 15e6),
+        "  the same, 1 page in 128": ([wide], SECTOR, 1 / 128, 150e6),
+    }
+    for name, (kernels, unit, rate, budget) in cases.items():
+
+        def timed(kernels=kernels, unit=unit, rate=rate) -> tuple[float, int]:  # type: ignore[no-untyped-def]
+            begin = time.perf_counter()
+            found = locality(prepared.trace.header, kernels, order, {"unit": unit}, rate=rate)
+            return time.perf_counter() - begin, found.reuse[0].accesses
+
+        seconds, accesses = min(timed() for _ in range(3))
+        shown = f"{accesses / seconds / 1e6:,.0f} M accesses/s"
+        yield Line(name, shown, f">= {budget / 1e6:.0f} M/s", accesses / seconds >= budget)
+
+
 SECTIONS = {
     "commands": starts,
     "decode step": real_trace,
@@ -382,6 +413,7 @@ SECTIONS = {
     "sectors, one core": sectors,
     "DRAM alone, one core": dram_alone,
     "twins, one core": against_twins,
+    "reuse distances, one core": reuse,
     "predict": predictions,
 }
 

@@ -28,6 +28,7 @@ from simulator.trace.record import COLUMNS, Records, TracedKernel
 BUFFER_RUNS = 1 << 15
 """Runs handed over at a time: 768 KiB, which stay in the cache of the core that reads them again."""
 
+
 PACKED = [name for name in COLUMNS if name not in ("kernel", "requester")]
 
 

@@ -43,6 +43,7 @@ NEVER = -1
 """Distance and slot of what had never been touched before."""
 
 _SPLIT = 1 << 32
+_UNTOUCHED = _SPLIT - 1
 _CLASS = 40
 
 
@@ -118,7 +119,7 @@ def class_at(s: Stack, entry: int) -> int:
 def new_entry(s: Stack, entry: int, page: int, tensor_class: int) -> None:
     """Put a page into the table whose units are yet to be touched."""
     s.table[entry] = page + 1
-    s.table[entry + 1] = tensor_class << _CLASS | _SPLIT | new_part(s, NEVER)
+    s.table[entry + 1] = tensor_class << _CLASS | _UNTOUCHED
     s.scalars[PAGES] += 1
 
 
@@ -182,10 +183,15 @@ def visit(s: Stack, entry: int, low: int, high: int, now: int, owner: int) -> in
     whole = low == 0 and high == units
     count = 1
     if (value & _SPLIT) == 0:
-        _set_piece(s, 0, low, high, above(s, where) + units - 1 - low, where)
-        add_weight(s, where, low - high)
+        before = NEVER
+        distance = NEVER
+        if where != _UNTOUCHED:
+            before = where
+            distance = above(s, where) + units - 1 - low
+            add_weight(s, where, low - high)
+        _set_piece(s, 0, low, high, distance, before)
         if not whole:
-            where = new_part(s, where)
+            where = new_part(s, before)
             value = (value >> _CLASS << _CLASS) | _SPLIT | where
     else:
         count = _visit_parts(s, where * units, low, high)
