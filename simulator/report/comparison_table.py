@@ -135,7 +135,11 @@ def _times(row: Json, place: int) -> str:
     """Return a ratio, or the difference in points of what is a ratio itself."""
     if row["unit"] == "":
         return values.shown(row["deltas"][place], lambda points: f"{100 * points:+.1f} pt")
-    return values.shown(row["ratios"][place], lambda known: f"{known:.3g}")
+    return values.shown(row["ratios"][place], _ratio)
+
+
+def _ratio(known: float) -> str:
+    return f"{known:,.0f}" if known >= 1000 else f"{known:.3g}"
 
 
 def _ledger(comparison: Json) -> Table:
@@ -148,13 +152,17 @@ def _ledger(comparison: Json) -> Table:
     return table
 
 
+def _share(share: float) -> str:
+    return "<0.1 %" if abs(share) < 0.0005 else f"{100 * share:.1f} %"
+
+
 def _verdict(change: Json, place: int) -> str:
     if change["delta_s"] is None:
         return f"{letter(place)} against A"
     if change["delta_s"] == 0:
         return f"{letter(place)} takes as long as A"
     sign = "more" if change["delta_s"] > 0 else "less"
-    part = values.shown(change["ratio"], lambda known: f"{known:.3g}")
+    part = values.shown(change["ratio"], _ratio)
     return f"{letter(place)} takes {values.time(abs(change['delta_s']))} {sign} than A ({part} of its time)"
 
 
@@ -170,7 +178,7 @@ def _change(change: Json, place: int) -> Table:
             values.time(start),
             values.time(end),
             signed_time(part["delta_s"]),
-            values.percent(part["share_of_change"]) if change["delta_s"] else "",
+            values.shown(part["share_of_change"], _share) if change["delta_s"] else "",
             because(part),
         )
     return table

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from commandline import SMALL, Command
 
@@ -27,6 +29,14 @@ def test_a_replay_has_figures_too(tierscope: Command, tmp_path: Path) -> None:
     assert tierscope("trace", "locality", "t.parquet", "--figures", "locality").code == 0
     assert {path.suffix for path in (tmp_path / "locality").iterdir()} == {".svg", ".png"}
     assert (tmp_path / "locality" / "working-set.png").stat().st_size > 5_000
+
+
+def test_a_trace_of_one_access_has_a_report_and_figures(tierscope: Command, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"address": [64]}), tmp_path / "one.parquet")
+    done = tierscope("replay", "one.parquet", *SMALL[3:5], "--figures", "figures", "--report", "r.html")
+    assert (done.code, done.err) == (0, "")
+    assert (tmp_path / "figures" / "reuse-tensor.svg").stat().st_size > 5_000
+    assert 'data-figure="miss-ratio"' in (tmp_path / "r.html").read_text()
 
 
 def test_a_report_shows_the_locality_and_the_result_does_not_change(tierscope: Command, tmp_path: Path) -> None:

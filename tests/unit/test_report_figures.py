@@ -172,6 +172,20 @@ def test_reuse_distances_are_stacked_by_class_and_are_all_accesses(key: str, nam
     assert figure["data"][1]["y"] == [10, 20, 0, 10, 10]
 
 
+def test_a_single_access_has_no_distances_and_still_a_picture() -> None:
+    alone = locality()
+    for entry in alone["granularities"]:
+        entry |= {"accesses": 1, "classes": [reuse(None, "weights", 1), reuse("gemm", None, 1)]}
+        entry["miss_ratio_curve"] = {"capacity_bytes": [0], "miss_ratio": [1.0], "standard_error": None}
+        entry["working_set"] = {"window_bytes": [32], "mean_bytes": [32.0]}
+        entry["over_time"] = {"start_bytes": [0], "touched_bytes": [32], "new_bytes": [32]}
+    result = sample() | {"locality": alone}
+    figure = catalog.drawn(result)["reuse-tensor"]
+    assert figure is not None
+    assert (figure["data"][0]["x"], figure["data"][0]["y"]) == (["first touch"], [100])
+    assert dict(export.files(result))
+
+
 def test_a_locality_has_figures_without_a_run() -> None:
     names = {name for name, _ in export.locality_files(locality())}
     assert names == {

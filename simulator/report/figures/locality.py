@@ -216,7 +216,7 @@ def _filled(starts: Sequence[float]) -> Iterator[float]:
     if 0.0 in starts:
         yield 0.0
     start = min((each for each in starts if each), default=math.inf)
-    while start <= starts[-1]:
+    while start <= max(starts, default=0.0):
         yield start
         start *= 4
 
@@ -260,7 +260,7 @@ def draw_working_set(result: Result) -> Figure | None:
         )
     look = layout(
         height=380,
-        xaxis=bytes_axis("Bytes accessed in a window", min(windows), max(windows)),
+        xaxis=bytes_axis("Bytes accessed in a window", min(windows), max(2 * min(windows), *windows)),
         yaxis=bytes_axis("Distinct bytes", min(means) / 1.5, max(means) * 1.5),
     )
     return {"data": traces, "layout": look}
