@@ -1,14 +1,16 @@
 """Fit the scalars of configs/implementations.toml: python validation/calibrate.py [FAMILY]...
 
-Coordinate search, per framework and kernel family, for the prologue, the replay gap and the matrix efficiency with
-the least mean |log(predicted / measured)| over validation/calibration_sample.csv, which holds calibration rows of
-A100 and H100 only.  Three scalars per pair; the same on every device.  With families named, the others keep theirs.
+Coordinate search, per framework and kernel family, for the scalars of `GRID` that the family has, with the least mean
+|log(predicted / measured)| over validation/calibration_sample.csv, which holds calibration rows of A100 and H100 only.
+At most six scalars per pair; the same on every device.  With families named, the others keep theirs, and so do scalars
+that are not in `GRID`: those say in implementations.toml what they were read off.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from math import log
 from multiprocessing import get_context
@@ -27,14 +29,21 @@ FAMILIES = tuple(KINDS)
 LARGEST_S = 3e-4  # longer rows take long to simulate and say little of fixed costs
 GRID = {
     "prologue_ps": [ns * 1000 for ns in (0, 300, 600, 900, 1200, 1600, 2000, 2500, 3000, 4000, 5000, 6000)],
-    "replay_ps": [ns * 1000 for ns in (0, 1000, 2000, 3000, 4000, 6000, 8000, 10000)],
-    "matrix_efficiency": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+    "replay_ps": [ns * 1000 for ns in (0, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000, 10000)],
+    "matrix_efficiency": [0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0],
     "run_gap_ps": [0, 200, 400, 500, 600, 700, 800, 1000],
+    "softmax_exposed": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
 }
-ALONE = {"run_gap_ps": "gemm"}
+ALONE = {"run_gap_ps": "gemm", "softmax_exposed": "prefill_attention"}
 """Scalars of one family alone."""
 
-START = {"prologue_ps": 900_000, "replay_ps": 2_000_000, "matrix_efficiency": 0.8, "run_gap_ps": 0}
+START = {
+    "prologue_ps": 900_000,
+    "replay_ps": 2_000_000,
+    "matrix_efficiency": 0.75,
+    "run_gap_ps": 0,
+    "softmax_exposed": 0.6,
+}
 NOT_IN_CASE = ("kernel", "hardware", "version", "measured_s")
 
 
@@ -45,38 +54,73 @@ def rows(framework: str, family: str) -> list[dict[str, str]]:
     return [row for row in every if float(row["measured_s"]) <= LARGEST_S][::2]
 
 
+class Errors:
+    """The error of a pair by its scalars; a row is simulated once for all gaps between replays, which only add."""
+
+    def __init__(self, framework: str, family: str) -> None:
+        self._cases = []
+        self._times: dict[tuple[object, ...], list[float]] = {}
+        for row in rows(framework, family):
+            values = {key: value for key, value in row.items() if value and key not in NOT_IN_CASE}
+            case = KINDS[family].model_validate(values)
+            calls = int(values.get("weight_copies", 1))
+            self._cases.append((case, hardware.load(row["hardware"]).spec, float(row["measured_s"]), calls))
+
+    def of(self, scalars: Implementation) -> float:
+        """Return the mean |log(predicted / measured)|."""
+        key = tuple(value for name, value in scalars.model_dump().items() if name != "replay_ps")
+        if key not in self._times:
+            alone = scalars.model_copy(update={"replay_ps": 0})
+            self._times[key] = [predict(case, device, alone).time_s for case, device, _, _ in self._cases]
+        total = 0.0
+        for time_s, (_, _, measured, calls) in zip(self._times[key], self._cases, strict=True):
+            total += abs(log((time_s + scalars.replay_ps // calls / PS_PER_S) / measured))
+        return total / len(self._cases)
+
+
 def fit(pair: tuple[str, str]) -> tuple[str, str, Implementation, float]:
     """Return the best scalars of a (framework, family) pair and their error."""
     framework, family = pair
-    cases = []
-    for row in rows(framework, family):
-        values = {key: value for key, value in row.items() if value and key not in NOT_IN_CASE}
-        device = hardware.load(row["hardware"]).spec
-        cases.append((KINDS[family].model_validate(values), device, float(row["measured_s"])))
-
-    start = getattr(implementations(Framework(framework)), family).model_copy(update=START)
-    known: dict[Implementation, list[float]] = {}
-
-    def error(scalars: Implementation) -> float:
-        alike = scalars.model_copy(update={"replay_ps": 0})  # the gap is added to what the calls of a graph take
-        if alike not in known:
-            known[alike] = [predict(case, device, alike).time_s for case, device, _ in cases]
-        total = 0.0
-        for (case, _, measured), time_s in zip(cases, known[alike], strict=True):
-            gap_s = scalars.replay_ps // getattr(case, "weight_copies", 1) / PS_PER_S
-            total += abs(log((time_s + gap_s) / measured))
-        return total / len(cases)
-
-    best, least = start, error(start)
+    errors = Errors(framework, family)
+    names = [name for name in GRID if ALONE.get(name, family) == family]
+    kept = getattr(implementations(Framework(framework)), family)
+    best, least = _replay_too(errors, kept.model_copy(update={name: START[name] for name in names}))
     for _ in range(2):
-        for name, values in GRID.items():
-            for value in values if ALONE.get(name, family) == family else ():
-                if value != getattr(best, name):
-                    tried = best.model_copy(update={name: value})
-                    found = error(tried)
-                    if found < least:
-                        best, least = tried, found
+        for name in names:
+            best, least = _walk(errors, name, best, least)
     return framework, family, best, least
+
+
+def _walk(errors: Errors, name: str, best: Implementation, least: float) -> tuple[Implementation, float]:
+    """Return the best scalars along one of them, going from value to value of its grid while that helps."""
+    values = GRID[name]
+    for step in (1, -1):
+        place = min(range(len(values)), key=lambda i: abs(values[i] - getattr(best, name))) + step
+        while 0 <= place < len(values):
+            tried, found = _replay_too(errors, best.model_copy(update={name: values[place]}))
+            if found >= least:
+                break
+            best, least, place = tried, found, place + step
+    return best, least
+
+
+def _replay_too(errors: Errors, scalars: Implementation) -> tuple[Implementation, float]:
+    """Return the scalars with the best gap between replays, which costs no simulation, and their error."""
+    tried = [scalars.model_copy(update={"replay_ps": value}) for value in GRID["replay_ps"]]
+    best = min(tried, key=errors.of)
+    return best, errors.of(best)
+
+
+def _toml(scalars: Implementation) -> Iterator[str]:
+    """Yield the lines of a table, scalars at their defaults left out."""
+    for name, field in Implementation.model_fields.items():
+        value = getattr(scalars, name)
+        if value == field.default:
+            continue
+        if name.endswith("_ps"):
+            yield f'{name.removesuffix("_ps")} = "{value / 1000:g} ns"'
+        else:
+            yield f"{name} = {value}"
 
 
 def main() -> None:
@@ -97,21 +141,12 @@ def main() -> None:
         "# The fitted scalars of each framework and kernel family, the same on every device.",
         "# Made by: python validation/calibrate.py",
         "# generic stands for vllm.",
+        "# transposed_per_clock, spilled_passes: read off long calibration rows of H100 (fp8; SGLang, head size 256).",
     ]
     for framework in ("generic", *FRAMEWORKS):
         for family in FAMILIES:
             scalars = found["vllm" if framework == "generic" else framework, family]
-            lines += [
-                "",
-                f"[{framework}.{family}]",
-                f'prologue = "{scalars.prologue_ps // 1000} ns"',
-                f'replay = "{scalars.replay_ps // 1000} ns"',
-                f"matrix_efficiency = {scalars.matrix_efficiency}",
-            ]
-            if scalars.run_gap_ps:
-                lines.append(f'run_gap = "{scalars.run_gap_ps / 1000:g} ns"')
-            if scalars.softmax_exposed != 1:
-                lines.append(f"softmax_exposed = {scalars.softmax_exposed}")
+            lines += ["", f"[{framework}.{family}]", *_toml(scalars)]
     (data_dir("configs") / "implementations.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

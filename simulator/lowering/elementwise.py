@@ -7,6 +7,7 @@ the bytes, the order and the concurrency of a row per CTA.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -173,6 +174,46 @@ def lower_rotary(write: KvWrite, rotated_bytes: int, kv_bytes: int, kernel: int,
         program.add(cta[:, None], Op.WRITE, pieces(*shares(base, size, ctas)), barrier=True)
     launch = Launch(how.threads, how.registers, shared_bytes=0, stages=16, prologue_ps=how.prologue_ps)
     return traced_whole("rope and kv_write", "kv_write", None, 0, launch, 0, program.records())
+
+
+INDEXED = 512
+"""Elements of a CTA of PyTorch's index_put: 128 threads, four each (IndexKernel.cu, launch_kernel)."""
+
+INDEXED_PER_CLOCK = 0.6
+"""Elements that an SM scatters a clock, of some 200 instructions each; read off SGLang's calibration rows of head size
+192 on H100, which take that much longer than vLLM's."""
+
+
+def lower_copy(
+    source: int, target: int, size: int, kernel: int, layer: int | None, step: int, prologue_ps: int
+) -> TracedKernel:
+    """Return the kernel that copies a tensor into another order, PIECE_BYTES a CTA."""
+    ctas = -(-size // PIECE_BYTES)
+    cta = np.arange(ctas)[:, None]
+    program = ProgramBuilder(kernel)
+    program.add(cta, Op.READ, pieces(*shares(source, size, ctas)))
+    program.add(cta, Op.WRITE, pieces(*shares(target, size, ctas)), barrier=True)
+    launch = Launch(512, REGISTERS, shared_bytes=0, stages=16, prologue_ps=prologue_ps)
+    return traced_whole("copy", "copy", layer, step, launch, 0, program.records())
+
+
+def lower_index_put(
+    write: KvWrite, number: int, base: int, elements: int, kernel: int, prologue_ps: int
+) -> TracedKernel:
+    """Return the kernel that scatters K (0) or V (1) element by element to `base`."""
+    ctas = -(-elements // INDEXED)
+    cta = np.arange(ctas)
+    half = write.source_bytes // 2
+    program = ProgramBuilder(kernel)
+    tokens = write.sequences * write.count
+    slot = write.slots + cta * tokens // ctas * SLOT_BYTES // SECTOR_BYTES * SECTOR_BYTES
+    program.add(cta, Op.READ, contiguous(slot, SECTOR_BYTES))
+    cycles = math.ceil(INDEXED / INDEXED_PER_CLOCK)
+    source = pieces(*shares(write.source + number * half, half, ctas))
+    program.add(cta[:, None], Op.READ, source, compute_cycles=cycles)
+    program.add(cta[:, None], Op.WRITE, pieces(*shares(base, half, ctas)), barrier=True)
+    launch = Launch(128, REGISTERS, shared_bytes=0, stages=16, prologue_ps=prologue_ps)
+    return traced_whole("index_put", "kv_write", None, 0, launch, 0, program.records())
 
 
 def _kv_runs(write: KvWrite, layout: KvLayout) -> Iterator[Runs]:

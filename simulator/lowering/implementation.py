@@ -33,6 +33,8 @@ class Implementation(Spec):
     matrix_efficiency: Annotated[float, Field(gt=0, le=1)]  # part of the peak matrix rate that the main loop keeps up
     softmax_exposed: Annotated[float, Field(ge=0, le=1)] = 1.0  # part of a prompt's softmax that no product hides
     run_gap_ps: Annotated[Picoseconds, Field(ge=0)] = 0  # DRAM's data bus stands still after a run of a tile's row
+    spilled_passes: Annotated[float, Field(ge=1)] = 1.0  # times spilled operands cross shared memory
+    transposed_per_clock: Annotated[float, Field(gt=0)] = 16.0  # bytes of an fp8 V that an SM turns a clock
 
 
 class Implementations(Spec):

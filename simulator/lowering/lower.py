@@ -102,7 +102,7 @@ class Lowering:
                     shape, operands, self.hardware, self._scalars.decode_attention, kernel, operator.layer, step
                 )
             else:
-                yield lower_prefill(
+                yield from lower_prefill(
                     shape, operands, self.hardware, self._scalars.prefill_attention, kernel, operator.layer, step
                 )
         elif operator.kind is OperatorKind.KV_WRITE:

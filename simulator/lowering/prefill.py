@@ -14,13 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.hardware import Hardware
-from simulator.lowering.attention import Operands, add_block_table, add_keys, kv_layout
+from simulator.lowering.attention import PARTIAL_BYTES, Operands, add_block_table, add_keys, kv_layout
 from simulator.lowering.decode_plan import group_of
-from simulator.lowering.elementwise import KvWrite, KvWriteKernel, RotaryKernel, lower_kv_write, lower_rotary
+from simulator.lowering.elementwise import (
+    KvWrite,
+    KvWriteKernel,
+    RotaryKernel,
+    lower_copy,
+    lower_index_put,
+    lower_kv_write,
+    lower_rotary,
+)
 from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.layout import Matrix, Runs
-from simulator.lowering.prefill_plan import PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
-from simulator.lowering.program import Launch, ProgramBuilder, traced_parts
+from simulator.lowering.prefill_plan import UNEQUAL_HEAD, PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
+from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
@@ -36,6 +44,8 @@ VECTOR_STEPS = 4
 """Instructions of an fp32 lane per score beside the exponential: scaled difference, maximum, sum, conversion."""
 
 REGISTERS = 65536
+COMBINED_ROWS = 8
+LENGTH_BYTES = 4  # of a sequence
 IntArray = NDArray[np.int64]
 
 
@@ -48,8 +58,9 @@ def lower_prefill(
     layer: int | None = None,
     step: int = 0,
     framework: Framework = Framework.GENERIC,
-) -> TracedKernel:
-    """Return the prefill kernel: a CTA per tile of query rows, or CTAs that each take several."""
+) -> Iterator[TracedKernel]:
+    """Yield the kernels of a prompt's attention: a CTA per tile of query rows, or CTAs that each take several, and the
+    sum of the parts where the keys of tiles are split."""
     plan = prefill_plan(shape, hardware, framework)
     tiles = _Tiles(shape, plan)
     cycles = step_cycles(shape, plan, hardware, scalars)
@@ -58,70 +69,140 @@ def lower_prefill(
         alone = 2 * (1 - scalars.softmax_exposed) * softmax_cycles(plan, hardware)
         turnover = scalars.prologue_ps * hardware.sm.clock_hz // PS_PER_S + math.ceil(0 if plan.overlaps else alone)
 
-    def make_tiles(tile: IntArray, place: IntArray) -> Records:
+    def make_items(item: IntArray, place: IntArray) -> Records:
         program = ProgramBuilder(kernel)
+        tile = item // plan.splits
         sequence, head, row, rows = tiles.where(tile)
-        begin, end = tiles.keys_seen(row, rows)
+        begin, end = tiles.keys_seen(item)
         add_block_table(program, shape, operands, place, sequence, begin, end)
+        begun = np.zeros(len(item), np.bool_)
         for runs in tiles.rows_of(operands.query, sequence, head, row, rows):
-            program.add(place, Op.READ, runs, compute_cycles=turnover, barrier=True)
+            there = (runs.rows > 0) & (runs.row_bytes > 0)
+            for first in (True, False):  # only the first of a tile waits for the one before
+                mine = there & (begun != first)
+                program.add(place, Op.READ, runs, turnover if first else 0, barrier=first, keep=mine)
+            begun |= there
         kv_head = head if plan.packed else head // group_of(shape)
         add_keys(program, shape, operands, place, sequence, kv_head, begin, end, plan.keys, cycles)
-        for runs in tiles.rows_of(operands.output, sequence, head, row, rows):
-            program.add(place, Op.WRITE, runs, barrier=True)
+        if plan.splits > 1:
+            part = plan.queries * tiles.part_bytes
+            program.add(
+                place, Op.WRITE, contiguous(operands.workspace + item * part, rows * tiles.part_bytes), barrier=True
+            )
+        else:
+            for runs in tiles.rows_of(operands.output, sequence, head, row, rows):
+                program.add(place, Op.WRITE, runs, barrier=True)
         return program.records()
 
-    ctas = tiles.count
+    items = tiles.items()
+    ctas = len(items)
     if plan.persistent:
-        ctas = min(tiles.count, hardware.sm.count)
-        order = tiles.heaviest_first()
-        worker = deal(tiles.steps(order), ctas)
-        order, worker = order[np.argsort(worker, kind="stable")], np.sort(worker)
+        ctas = min(ctas, hardware.sm.count)
+        worker = deal(tiles.steps(items), ctas)
+        items, worker = items[np.argsort(worker, kind="stable")], np.sort(worker)
 
     def make(cta: IntArray) -> Records:
         if not plan.persistent:
-            return make_tiles(cta, cta)
+            return make_items(items[cta], cta)
         first, last = np.searchsorted(worker, [cta[0], cta[-1] + 1])
-        records = make_tiles(order[first:last], np.arange(first, last))
+        records = make_items(items[first:last], np.arange(first, last))
         return replace(records, requester=worker[records.requester].astype(np.int32))
 
-    per_tile = 6 * -(-shape.kv_len // plan.keys) + 9
-    return traced_parts(
-        f"prefill attention{plan.name} {plan.queries}x{plan.keys}",
+    size = operands.query.rows * operands.query.row_bytes
+    if plan.swaps:
+        yield lower_copy(operands.query.address, operands.workspace, size, kernel, layer, step, scalars.prologue_ps)
+        kernel += 1
+    if plan.prepares:
+        lengths = shape.batch * LENGTH_BYTES
+        yield lower_copy(operands.workspace, operands.workspace, lengths, kernel, layer, step, scalars.prologue_ps)
+        kernel += 1
+    per_item = 6 * -(-shape.kv_len // plan.keys) + 9
+    yield traced_parts(
+        f"prefill attention{plan.name} {plan.queries}x{plan.keys}" + (f" split-KV {plan.splits}" * (plan.splits > 1)),
         "prefill_attention",
         layer,
         step,
         _launch(shape, plan, hardware, scalars),
         shape.flops,
         ctas,
-        per_tile * -(-tiles.count // ctas),
+        per_item * -(-len(items) // ctas),
         make,
     )
+    if plan.splits > 1:
+        yield _combination(tiles, items, operands, scalars, kernel + 1, layer, step)
+    if plan.swaps:
+        yield lower_copy(
+            operands.workspace, operands.output.address, size, kernel + 1, layer, step, scalars.prologue_ps
+        )
+
+
+def _combination(
+    tiles: _Tiles,
+    items: IntArray,
+    operands: Operands,
+    scalars: Implementation,
+    kernel: int,
+    layer: int | None,
+    step: int,
+) -> TracedKernel:
+    """Return the kernel that rescales and adds the partial outputs of the splits, COMBINED_ROWS rows a CTA."""
+    plan = tiles.plan
+    tile = items // plan.splits
+    _, _, _, rows = tiles.where(tile)
+    per_tile = -(-plan.queries // COMBINED_ROWS)
+    part = np.arange(per_tile) * COMBINED_ROWS
+    cta = tile[:, None] * per_tile + part // COMBINED_ROWS
+    count = np.clip(rows[:, None] - part, 0, COMBINED_ROWS)
+    program = ProgramBuilder(kernel)
+    place = operands.workspace + (items[:, None] * plan.queries + part) * tiles.part_bytes
+    program.add(cta, Op.READ, contiguous(place, count * tiles.part_bytes))
+    whole = np.unique(tile)
+    sequence, head, row, rows = tiles.where(whole)
+    for lane in range(per_tile):
+        first = lane * COMBINED_ROWS
+        left = np.clip(rows - first, 0, COMBINED_ROWS)
+        for runs in tiles.rows_of(operands.output, sequence, head, row + first, left):
+            program.add(whole * per_tile + lane, Op.WRITE, runs, barrier=True)
+    records = program.records()
+    records = replace(records, requester=np.unique(records.requester, return_inverse=True)[1].astype(np.int32))
+    launch = Launch(256, 64, COMBINED_ROWS * tiles.part_bytes, 16, scalars.prologue_ps)
+    return traced_whole("prefill attention combine", "prefill_attention", layer, step, launch, 0, records)
 
 
 def lower_cache_write(
-    shape: AttentionShape, write: KvWrite, kernel: int, framework: Framework, scalars: Implementation
-) -> TracedKernel:
-    """Return the kernel with which a framework writes the new K and V of a prompt into their pages.
+    shape: AttentionShape,
+    write: KvWrite,
+    kernel: int,
+    framework: Framework,
+    scalars: Implementation,
+) -> Iterator[TracedKernel]:
+    """Yield the kernels with which a framework writes the new K and V of a prompt into their pages.
 
     vLLM (csrc/cache_kernels.cu, reshape_and_cache_flash_kernel): a CTA a token, which waits for the slot, copies K,
-    then V.  SGLang (jit_kernel, store_cache): a warp a token.  TensorRT-LLM (unfusedAttentionKernels_2_template.h,
-    applyBiasRopeUpdateKVCacheV2): turns q and K in place in the same kernel, 16 bytes of q a thread; a warp a token
-    and head where heads are small.
+    then V.  SGLang (jit_kernel, store_cache): a warp a token; where the heads of K and V differ, PyTorch's index_put
+    for each.  TensorRT-LLM (unfusedAttentionKernels_2_template.h, applyBiasRopeUpdateKVCacheV2): turns q and K in
+    place in the same kernel, 16 bytes of q a thread; a warp a token and head where heads are small.
     """
     layout = kv_layout(shape)
     if framework is Framework.VLLM:
         threads = min(512, shape.kv_heads * shape.head_dim)
         how = KvWriteKernel("reshape_and_cache", 1, threads, 40, scalars.prologue_ps, in_turn=True)
-        return lower_kv_write(write, layout, kernel, None, 0, how)
+        yield lower_kv_write(write, layout, kernel, None, 0, how)
+        return
     if framework is Framework.TRTLLM:
         row = shape.batch * shape.query_len * shape.head_dim * shape.activation_dtype.bytes
         cta_bytes = 8 * 128 if shape.head_dim <= 64 else 256 * 16
         kv_bytes = row * shape.kv_heads * shape.kv_dtype.bytes // shape.activation_dtype.bytes
         rotary = RotaryKernel(cta_bytes, 256, 64, scalars.prologue_ps)
-        return lower_rotary(write, row * (shape.heads + shape.kv_heads), kv_bytes, kernel, rotary)
+        yield lower_rotary(write, row * (shape.heads + shape.kv_heads), kv_bytes, kernel, rotary)
+        return
+    if framework is Framework.SGLANG and shape.head_dim == UNEQUAL_HEAD:
+        elements = write.source_bytes // 2 // shape.activation_dtype.bytes
+        for number, base in enumerate((write.key, write.value)):
+            yield lower_index_put(write, number, base, elements, kernel + number, scalars.prologue_ps)
+        return
     how = KvWriteKernel("store_cache", 8, 256, prologue_ps=scalars.prologue_ps)
-    return lower_kv_write(write, layout, kernel, None, 0, how)
+    yield lower_kv_write(write, layout, kernel, None, 0, how)
 
 
 class _Tiles:
@@ -134,6 +215,7 @@ class _Tiles:
         self.heads = shape.heads // self.group
         self.count = shape.batch * self.heads * self.per_head
         self.past = shape.kv_len - shape.query_len
+        self.part_bytes = (shape.head_dim + 1) * PARTIAL_BYTES  # of a row of a split
 
     def where(self, tile: IntArray) -> tuple[IntArray, IntArray, IntArray, IntArray]:
         """Return the sequence, head, first row and rows of tiles."""
@@ -142,27 +224,39 @@ class _Tiles:
         row = along * self.plan.queries
         return sequence, head, row, np.minimum(self.shape.query_len * self.group - row, self.plan.queries)
 
-    def keys_seen(self, row: IntArray, rows: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the first key, on a tile's boundary, and the end of those that rows see."""
+    def items(self) -> IntArray:
+        """Return the splits of tiles that have keys, splits innermost; where CTAs take one after the other, those at
+        the end of each sequence come first."""
+        item = np.arange(self.count * self.plan.splits)
+        if self.plan.splits > 1:
+            item = item[self.steps(item) > 0]
+        if self.plan.persistent:
+            item = item[np.argsort(-(item // self.plan.splits % self.per_head), kind="stable")]
+        return item
+
+    def keys_seen(self, item: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the first key, on a tile's boundary, and the end of those that the rows of a split of a tile see."""
+        plan, keys = self.plan, self.plan.keys
+        tile, split = np.divmod(item, plan.splits)
+        _, _, row, rows = self.where(tile)
         first, last = row // self.group, (row + rows - 1) // self.group
         end = self.past + last + 1 if self.shape.causal else np.full(len(row), self.shape.kv_len)
         begin = np.zeros(len(row), np.int64)
-        if self.shape.window is not None:
-            begin = np.maximum(0, self.past + first - self.shape.window + 1) // self.plan.keys * self.plan.keys
+        if self.shape.window is not None and not plan.masks_window:
+            begin = np.maximum(0, self.past + first - self.shape.window + 1) // keys * keys
+        if plan.chunk:
+            return np.maximum(begin, split * plan.chunk), np.minimum(end, (split + 1) * plan.chunk)
+        if plan.splits > 1:
+            share = (-(-(end - begin) // keys) + plan.splits - 1) // plan.splits * keys
+            begin = begin + split * share
+            end = np.minimum(end, begin + share)
         return begin, end
 
-    def steps(self, tile: IntArray) -> IntArray:
-        """Return the key tiles that tiles walk."""
-        _, _, row, rows = self.where(tile)
-        begin, end = self.keys_seen(row, rows)
+    def steps(self, item: IntArray) -> IntArray:
+        """Return the key tiles that splits of tiles walk; 0 or less where there are no keys."""
+        begin, end = self.keys_seen(item)
         steps: IntArray = -(-(end - begin) // self.plan.keys)
         return steps
-
-    def heaviest_first(self) -> IntArray:
-        """Return all tiles, those at the end of each sequence before those at its beginning."""
-        tile = np.arange(self.count)
-        order: IntArray = np.argsort(-(tile % self.per_head), kind="stable")
-        return order
 
     def rows_of(
         self, matrix: Matrix, sequence: IntArray, head: IntArray, row: IntArray, rows: IntArray
@@ -213,17 +307,21 @@ def step_cycles(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, sc
     warps of its own.
     """
     sm = hardware.sm
-    dtype = shape.activation_dtype
+    dtype = shape.kv_dtype if plan.multiplies_cache else shape.activation_dtype
     scores = plan.queries * plan.keys
     head = (shape.head_dim + (plan.padded_head or shape.head_dim)) / 2
     rate = float(getattr(sm.tensor_flops_per_clock, dtype.value))
     product = 2 * scores * head / (rate * scalars.matrix_efficiency)
     if plan.warp_rows:
         loads = scores * head * dtype.bytes / SHARED_BYTES_PER_CLOCK * (1 / plan.warp_rows + 1 / plan.queries)
+        if plan.spills:
+            loads *= scalars.spilled_passes
         product = (product**SHARPNESS + loads**SHARPNESS) ** (1 / SHARPNESS)
     softmax = softmax_cycles(plan, hardware)
     if plan.overlaps:
         return math.ceil(max(product, softmax))
+    if plan.transposes:
+        product += plan.keys * shape.head_dim / scalars.transposed_per_clock / 2
     return math.ceil(product + softmax * (1 if plan.serial else scalars.softmax_exposed))
 
 

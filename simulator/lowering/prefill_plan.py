@@ -18,13 +18,16 @@ Which of them ran for which head size and window is said by the measured tables.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
-from simulator.hardware import Hardware
+from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_plan import (
     ADA,
     BLACKWELL,
     CONSUMER_BLACKWELL,
+    EFFICIENCY_KEPT,
+    FLASHINFER_CHUNK,
     FLASHINFER_HEADS,
     HOPPER,
     group_of,
@@ -32,6 +35,10 @@ from simulator.lowering.decode_plan import (
 from simulator.lowering.implementation import Framework
 from simulator.lowering.tiling import bulk_copies
 from simulator.workload.operators import AttentionShape
+
+SPILLED_FROM = 224  # words of a thread's 255, less addresses and masks
+UNEQUAL_HEAD, UNEQUAL_VALUES = 192, 128
+"""SGLang's rows of head size 192 are MiMo's, whose values are narrower: longer ones take as long as that would."""
 
 WARP_GROUP = 128  # threads that share the work of one asynchronous product
 
@@ -46,11 +53,23 @@ class PrefillPlan:
     threads: int
     stages: int  # K and V tiles in flight
     packed: bool = False  # rows are the query heads of a KV head, token by token; otherwise tokens of one head
+    swaps: bool = (
+        False  # q is copied first so that the heads of its one token take the place of tokens, the result after
+    )
+    prepares: bool = (
+        False  # a kernel counts tiles first (prepare_varlen_num_blocks); on sm_90 the main one need not wait
+    )
     persistent: bool = False  # as many CTAs as run at once; each takes tile after tile, the heaviest first
     warp_rows: int = 0  # rows a warp multiplies with the keys it loads from shared memory; 0: products of warp groups
+    masks_window: bool = False  # walks the keys before the window too
+    spills: bool = False  # holds more than its registers
     overlaps: bool = False  # softmax on warps of its own, beside the products of another tile
     serial: bool = False  # products and softmax of a warp group take turns
+    multiplies_cache: bool = False  # in the type of the cache; otherwise it is converted to that of the queries
+    transposes: bool = False  # V of 8 bits, which warp groups multiply keys first
     padded_head: int = 0  # head size of the values as computed; 0: as it is
+    splits: int = 1  # CTAs that share the keys of a tile
+    chunk: int = 0  # keys of a split, from the first key on; 0: an even share of the keys that the tile sees
 
 
 def prefill_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) -> PrefillPlan:
@@ -63,7 +82,10 @@ def prefill_plan(shape: AttentionShape, hardware: Hardware, framework: Framework
     if framework is Framework.TRTLLM:
         return _fmha_v2(shape, capability)
     if bulk_copies(hardware):
-        return _flash_attention_3(shape)
+        plan = _flash_attention_3(shape, hardware)
+        return replace(plan, padded_head=UNEQUAL_VALUES) if _unequal(shape, framework) else plan
+    if framework is Framework.VLLM and shape.kv_dtype is Dtype.FP8:  # which FlashAttention-2 cannot read
+        return _flashinfer(shape, hardware)
     if framework is Framework.SGLANG:
         return _flash_attention_3_ampere(shape) if capability < ADA else _flashinfer(shape, hardware)
     return _flash_attention_2(shape)
@@ -82,6 +104,10 @@ def shared_bytes(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware) -
     return min(wanted, hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes)
 
 
+def _unequal(shape: AttentionShape, framework: Framework) -> bool:
+    return framework is Framework.SGLANG and shape.head_dim == UNEQUAL_HEAD
+
+
 def _windowed(shape: AttentionShape) -> bool:
     return shape.window is not None and shape.window < shape.kv_len
 
@@ -93,22 +119,50 @@ def _flash_attention_2(shape: AttentionShape) -> PrefillPlan:
         threads = 128 if d <= 128 else 256
         return PrefillPlan(" fa2", queries, keys, threads, 2, warp_rows=queries * 32 // threads)
     keys = 256 if d <= 80 else 128 if d <= 128 else 64
-    swapped = shape.query_len == 1 and shape.window is None  # one query: its heads take the place of queries
-    return PrefillPlan(" fa2 split", 64, keys, 128, 2, packed=swapped and group_of(shape) > 1, warp_rows=16)
+    swapped = shape.query_len == 1 and shape.window is None and group_of(shape) > 1
+    copied = swapped and shape.batch > 1 and shape.kv_heads > 1  # otherwise the order is the same
+    return PrefillPlan(" fa2 split", 64, keys, 128, 2, packed=swapped, swaps=copied, warp_rows=16)
 
 
-def _flash_attention_3(shape: AttentionShape) -> PrefillPlan:
-    d, local = shape.head_dim, _windowed(shape)
-    packed = group_of(shape) > 1
+def _flash_attention_3(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:
+    d, local, narrow = shape.head_dim, _windowed(shape), shape.kv_dtype is Dtype.FP8
+    queries = 64 if d > 256 else 192 if d <= 64 else 128
     if d > 256:
-        queries, keys = 64, 64
+        keys = 64
+    elif narrow:
+        keys = 160 if d <= 128 else (128 if local else 160) if d <= 192 else 64 if local else 128
     elif d <= 64:
-        queries, keys = 192, 160 if local else 128
+        keys = 160 if local else 128
     else:
-        queries = 128
         keys = 128 if d <= 128 else 96 if d <= 192 else 64 if local else 80
-    threads = queries // 64 * WARP_GROUP + WARP_GROUP
-    return PrefillPlan(" fa3", queries, keys, threads, 4, packed, persistent=True, serial=local and d <= 64)
+    plan = PrefillPlan(
+        " fa3",
+        queries,
+        keys,
+        threads=(queries // 64 + 1) * WARP_GROUP,
+        stages=4,
+        packed=group_of(shape) > 1,
+        persistent=True,
+        serial=d > 192 if narrow else local and d <= 64,
+        multiplies_cache=narrow,
+        transposes=narrow,
+    )
+    return replace(plan, splits=_fa3_splits(shape, plan, hardware.sm.count))
+
+
+def _fa3_splits(shape: AttentionShape, plan: PrefillPlan, sms: int) -> int:
+    """Return the fewest splits within 15 % of the best wave of one sequence (num_splits_heuristic), as far as the whole
+    batch leaves SMs idle (prepare_varlen_num_blocks)."""
+    heads, tiles = shape.kv_heads if plan.packed else shape.heads, query_tiles_of(shape, plan)
+    seen = min(shape.kv_len, shape.window + plan.queries) if shape.window is not None else shape.kv_len
+    if heads * tiles >= 0.8 * sms or -(-seen // plan.keys) <= 4:
+        return 1
+    waves = [heads * tiles * splits / sms for splits in range(1, min(sms, -(-seen // plan.keys)) + 1)]
+    efficiency = [each / ceil(each) for each in waves]
+    fewest = next(i for i, each in enumerate(efficiency) if each >= EFFICIENCY_KEPT * max(efficiency)) + 1
+    key_tiles = -(-shape.kv_len // plan.keys)
+    per_sm = ceil(shape.batch * tiles * key_tiles * 1.1 * heads / sms)
+    return min(fewest, -(-key_tiles // per_sm))
 
 
 def _flash_attention_3_ampere(shape: AttentionShape) -> PrefillPlan:
@@ -118,7 +172,8 @@ def _flash_attention_3_ampere(shape: AttentionShape) -> PrefillPlan:
         threads = 128
     else:
         keys, threads = 64 if d <= 192 or local else 96, 256
-    return PrefillPlan(" fa3", 128, keys, threads, 2, packed=group_of(shape) > 1, warp_rows=128 * 32 // threads)
+    packed, rows = group_of(shape) > 1, 128 * 32 // threads
+    return PrefillPlan(" fa3", 128, keys, threads, 2, packed, prepares=True, warp_rows=rows)
 
 
 def _flashinfer(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:
@@ -131,7 +186,21 @@ def _flashinfer(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:
     room //= 2 if room >= 2 * (query_bytes + step_bytes) else 1
     steps = max(1, min((room - query_bytes) // step_bytes, 4 if queries == 128 else 8))
     warp_rows = 64 if queries == 16 else queries // 4
-    return PrefillPlan(" flashinfer", queries, steps * step, 128, 2, packed=group_of(shape) > 1, warp_rows=warp_rows)
+    plan = PrefillPlan(" flashinfer", queries, steps * step, 128, 2, packed=group_of(shape) > 1, warp_rows=warp_rows)
+    chunk = _flashinfer_chunk(shape, query_tiles_of(shape, plan), 2 * hardware.sm.count)
+    return replace(plan, splits=-(-shape.kv_len // chunk), chunk=chunk)
+
+
+def _flashinfer_chunk(shape: AttentionShape, tiles: int, places: int) -> int:
+    """Return the fewest keys of a split, 128 at least, with which all splits run at once (PrefillSplitQOKVIndptr)."""
+    low, high = min(FLASHINFER_CHUNK, shape.kv_len), shape.kv_len
+    while low < high:
+        middle = (low + high) // 2
+        if shape.batch * tiles * -(-shape.kv_len // middle) > places // shape.kv_heads:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _runs_triton(shape: AttentionShape, capability: int) -> bool:
@@ -152,17 +221,17 @@ def _triton(shape: AttentionShape, capability: int) -> PrefillPlan:
     else:
         queries, keys = (128, 64) if d <= 256 else (32, 64)
     warps = 4 if d <= 64 else 8
-    padded = 1 << (d - 1).bit_length()
-    groups = not small and queries >= 64
-    rows = 0 if groups else max(16, queries // warps)
-    return PrefillPlan(" triton", queries, keys, warps * 32, 1, warp_rows=rows, padded_head=padded)
+    padded = UNEQUAL_VALUES if d == UNEQUAL_HEAD else 1 << (d - 1).bit_length()
+    plan = PrefillPlan(" triton", queries, keys, warps * 32, 1, warp_rows=16, padded_head=padded, masks_window=True)
+    held = queries * padded + 3 * queries * keys // 2 + (queries + keys) * d // 2  # output, scores, q, K or V
+    return replace(plan, spills=capability < BLACKWELL and held > SPILLED_FROM * plan.threads)
 
 
 def _generated(shape: AttentionShape) -> PrefillPlan:
     if shape.query_len == 1:
-        return PrefillPlan(" trtllm-gen", 16, 128, 256, 4, packed=True, overlaps=True)
+        return PrefillPlan(" trtllm-gen", 16, 128, 256, 4, packed=True, overlaps=True, multiplies_cache=True)
     queries = 256 if shape.head_dim <= 128 else 128
-    return PrefillPlan(" trtllm-gen", queries, 128, 512, 4, persistent=True, overlaps=True)
+    return PrefillPlan(" trtllm-gen", queries, 128, 512, 4, persistent=True, overlaps=True, multiplies_cache=True)
 
 
 def _fmha_v2(shape: AttentionShape, capability: int) -> PrefillPlan:
@@ -170,7 +239,10 @@ def _fmha_v2(shape: AttentionShape, capability: int) -> PrefillPlan:
     if capability == HOPPER:
         keys = 256 if d <= 64 else 128 if d <= 128 else 64
         padded = 1 << (d - 1).bit_length()
-        return PrefillPlan(" fmha", 128, keys, 3 * WARP_GROUP, 4, padded_head=padded)  # one buffer of queries
+        narrow = shape.kv_dtype is Dtype.FP8
+        keys *= 2 if narrow and d > 64 else 1
+        plan = PrefillPlan(" fmha", 128, keys, 3 * WARP_GROUP, 4, padded_head=padded)  # one buffer of queries
+        return replace(plan, multiplies_cache=narrow, transposes=narrow)
     if shape.kv_len > 64 and (capability < 86 or d >= 256):
         return PrefillPlan(" fmha", 128 if d <= 64 else 64, 128, 128, 2, warp_rows=32 if d <= 64 else 16)
     return PrefillPlan(" fmha", 64, 32 if d <= 128 else 16, 128, 2, warp_rows=16)

@@ -241,14 +241,14 @@ def _attention_call(
         if isinstance(case, DecodeAttentionCase):
             kernels.append(lower_kv_write(write, attention.kv_layout(shape), 0, None, 0))
         else:
-            kernels.append(prefill.lower_cache_write(shape, write, 0, case.framework, scalars))
+            kernels.extend(prefill.lower_cache_write(shape, write, 0, case.framework, scalars))
     operands = _attention_operands(shape, addresses, tokens, width)
     if isinstance(case, DecodeAttentionCase):
         kernels.extend(
             attention.lower_decode(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
         )
     else:
-        kernels.append(
+        kernels.extend(
             prefill.lower_prefill(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
         )
     return kernels

@@ -66,8 +66,10 @@ def decoded(shape: AttentionShape, on: str) -> list[TracedKernel]:
 
 
 def prefilled(shape: AttentionShape, on: str, framework: Framework = Framework.GENERIC) -> TracedKernel:
+    """Return the main kernel."""
     scalars = SCALARS.prefill_attention
-    return lower_prefill(shape, operands_of(shape), device(on), scalars, 0, framework=framework)
+    kernels = lower_prefill(shape, operands_of(shape), device(on), scalars, 0, framework=framework)
+    return next(kernel for kernel in kernels if kernel.header.name.startswith("prefill"))
 
 
 def token_counts(records: Records, base: int, shape: AttentionShape) -> NDArray[np.int64]:

@@ -1,0 +1,183 @@
+"""Which kernel attends a prompt, and do its splits and the kernels around it touch what they should, once?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from lowering_bench import SCALARS, assert_header, coverage, device, only, records_of, total_bytes, uniform
+
+from simulator.hardware import Dtype
+from simulator.lowering.attention import Operands
+from simulator.lowering.elementwise import KvWrite
+from simulator.lowering.implementation import Framework
+from simulator.lowering.layout import Matrix, panel_bytes_of
+from simulator.lowering.prefill import lower_cache_write, lower_prefill, softmax_cycles, step_cycles
+from simulator.lowering.prefill_plan import prefill_plan, query_tiles_of
+from simulator.trace.record import Op, TracedKernel
+from simulator.workload import AttentionShape
+
+QUERY, OUTPUT, KEY, VALUE, TABLE, WORKSPACE, NEW, SLOTS = (place << 36 for place in range(1, 9))
+
+
+def shape_of(length: int, heads: int, kv_heads: int, head_dim: int = 128, **changes: Any) -> AttentionShape:
+    values = {
+        "batch": 1,
+        "query_len": length,
+        "kv_len": length,
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head_dim": head_dim,
+        "kv_dtype": Dtype.BF16,
+        "activation_dtype": Dtype.BF16,
+        "page_tokens": 64,
+    }
+    return AttentionShape(**values | changes)
+
+
+def lowered(shape: AttentionShape, on: str, framework: Framework) -> list[TracedKernel]:
+    tokens, width = shape.batch * shape.query_len, shape.head_dim * 2
+    matrices = (Matrix(place, tokens, shape.heads * width, panel_bytes_of(width)) for place in (QUERY, OUTPUT))
+    operands = Operands(*matrices, KEY, VALUE, TABLE, WORKSPACE)
+    return list(lower_prefill(shape, operands, device(on), SCALARS.prefill_attention, 0, framework=framework))
+
+
+@pytest.mark.parametrize(
+    ("on", "framework", "shape", "kernel"),
+    [
+        ("h100-sxm", Framework.VLLM, shape_of(2048, 32, 8), " fa3 128x128"),
+        ("h100-sxm", Framework.VLLM, shape_of(2048, 32, 8, 64, window=128), " fa3 192x160"),
+        ("h100-sxm", Framework.VLLM, shape_of(2048, 32, 8, kv_dtype=Dtype.FP8), " fa3 128x160"),
+        ("h100-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 512), " triton 32x64"),
+        ("h100-sxm", Framework.TRTLLM, shape_of(2048, 32, 8, 64), " fmha 128x256"),
+        ("a100-sxm-80gb", Framework.VLLM, shape_of(2048, 32, 8), " fa2 split 64x128"),
+        ("a100-sxm-80gb", Framework.SGLANG, shape_of(2048, 32, 8), " fa3 128x64"),
+        ("a100-sxm-80gb", Framework.TRTLLM, shape_of(2048, 32, 8), " fmha 64x128"),
+        ("a100-sxm-80gb", Framework.TRTLLM, shape_of(64, 32, 8), " fmha 64x32"),
+        ("l40s", Framework.TRTLLM, shape_of(2048, 32, 8), " fmha 64x32"),
+        ("l40s", Framework.SGLANG, shape_of(2048, 32, 8, 64), " triton 64x128"),
+        ("l40s", Framework.VLLM, shape_of(2048, 32, 8, kv_dtype=Dtype.FP8), " flashinfer 128x64"),
+        ("b200-sxm", Framework.VLLM, shape_of(2048, 32, 8), " trtllm-gen 256x128"),
+        ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 192), " triton 128x64"),
+    ],
+)
+def test_a_kernel_for_each_framework_and_device(
+    on: str, framework: Framework, shape: AttentionShape, kernel: str
+) -> None:
+    plan = prefill_plan(shape, device(on), framework)
+    assert f"{plan.name} {plan.queries}x{plan.keys}" == kernel
+
+
+def test_flashinfer_tile_fills_half_an_sm() -> None:
+    """Head size 128 on an L40S (100 KiB): half is 50 KiB, less 128 queries of 256 B leaves 18 KiB for K and V, 512 B a
+    key: 36 keys, two steps of 16."""
+    plan = prefill_plan(shape_of(1024, 32, 8), device("l40s"), Framework.SGLANG)
+    assert (plan.queries, plan.keys) == (128, 32)
+
+
+def test_flashinfer_splits_until_two_ctas_an_sm_run() -> None:
+    """1024 tokens of 8 heads are 64 tiles; 2 x 142 places take ceil(1024 / chunk) <= 4 of each: chunks of 256 keys."""
+    plan = prefill_plan(shape_of(1024, 8, 1), device("l40s"), Framework.SGLANG)
+    assert (plan.chunk, plan.splits) == (256, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "splits"),
+    [
+        # 43 tiles a sequence: 0.33 and 0.65 of a wave, 0.98 at 3; but both sequences have 43 x 64 x 2 steps, 46 an SM
+        # with the margin of 10 %: 64 steps in 2
+        (shape_of(8192, 1, 1, 64, batch=2), 2),
+        (shape_of(8192, 32, 8), 1),  # 8 x 256 tiles fill the SMs
+        (shape_of(512, 1, 1), 1),  # four key tiles
+        (shape_of(8192, 1, 1, window=128), 1),  # two key tiles seen
+    ],
+)
+def test_flash_attention_3_splits_what_leaves_sms_idle(shape: AttentionShape, splits: int) -> None:
+    assert prefill_plan(shape, device("h100-sxm"), Framework.VLLM).splits == splits
+
+
+@pytest.mark.parametrize(
+    ("on", "framework", "shape"),
+    [
+        ("h100-sxm", Framework.VLLM, shape_of(1500, 3, 1, batch=2)),
+        ("l40s", Framework.SGLANG, shape_of(700, 6, 2)),
+        ("l40s", Framework.SGLANG, shape_of(700, 6, 2, window=200, causal=True)),
+    ],
+)
+def test_splits_share_the_keys_and_are_added_up_once(on: str, framework: Framework, shape: AttentionShape) -> None:
+    """Every tile's keys are read by one split each, whose partial rows (and log-sum-exp) the combination reads once."""
+    main, combination = lowered(shape, on, framework)
+    plan = prefill_plan(shape, device(on), framework)
+    assert plan.splits > 1
+    for kernel in (main, combination):
+        assert_header(kernel)
+    group = shape.heads // shape.kv_heads
+    seen = 0
+    for tile in range(query_tiles_of(shape, plan)):
+        last = min((tile + 1) * plan.queries, shape.query_len * group) - 1
+        first = 0 if shape.window is None else max(0, tile * plan.queries // group - shape.window + 1)
+        seen += last // group + 1 - first // plan.keys * plan.keys
+    records = records_of(main)
+    keys = only(records, Op.READ)
+    keys = keys[(keys.address >= KEY) & (keys.address < VALUE)]
+    assert total_bytes(keys) == seen * shape.batch * shape.kv_heads * shape.head_dim * 2
+    written = only(records, Op.WRITE)
+    added = records_of(combination)
+    assert total_bytes(only(added, Op.READ)) == total_bytes(written)
+    extent = int((written.address + written.row_bytes).max()) - WORKSPACE
+    assert (coverage(written, WORKSPACE, extent) == coverage(only(added, Op.READ), WORKSPACE, extent)).all()
+    result = shape.batch * shape.query_len * shape.heads * shape.head_dim * 2
+    assert uniform(coverage(only(added, Op.WRITE), OUTPUT, result), 1)
+    assert np.unique(added.requester).tolist() == list(range(combination.header.requesters))
+
+
+def test_one_token_changes_places_with_its_heads() -> None:
+    """FlashAttention-2 copies q before and the result after when each of 4 sequences has one token of 2 KV heads."""
+    kernels = lowered(shape_of(1, 8, 2, batch=4), "a100-sxm-80gb", Framework.VLLM)
+    assert [kernel.header.name for kernel in kernels] == ["copy", "prefill attention fa2 split 64x128", "copy"]
+    assert [int(records_of(kernel).kernel[0]) for kernel in kernels] == [0, 1, 2]
+    size = 4 * 8 * 128 * 2
+    assert uniform(coverage(only(records_of(kernels[0]), Op.READ), QUERY, size), 1)
+    assert uniform(coverage(only(records_of(kernels[2]), Op.WRITE), OUTPUT, size), 1)
+
+
+@pytest.mark.parametrize(
+    ("framework", "head_dim", "names"),
+    [
+        (Framework.VLLM, 128, ["reshape_and_cache"]),
+        (Framework.SGLANG, 128, ["store_cache"]),
+        (Framework.SGLANG, 192, ["index_put", "index_put"]),
+        (Framework.TRTLLM, 128, ["rope and kv_write"]),
+    ],
+)
+def test_new_keys_and_values_are_written_once(framework: Framework, head_dim: int, names: list[str]) -> None:
+    """Whole pages, so that K and V are filled without gaps; TensorRT-LLM writes q and K back too."""
+    shape = shape_of(128, 4, 2, head_dim, batch=3)
+    size = 3 * 128 * 2 * head_dim * 2
+    queries = 2 * size if framework is Framework.TRTLLM else 0
+    write = KvWrite(3, 0, 128, NEW, 2 * size + queries, SLOTS, KEY, VALUE)
+    kernels = list(lower_cache_write(shape, write, 0, framework, SCALARS.prefill_attention))
+    assert [kernel.header.name for kernel in kernels] == names
+    for base in (KEY, VALUE):
+        written = sum(coverage(only(records_of(kernel), Op.WRITE), base, size) for kernel in kernels)
+        assert uniform(np.asarray(written), 1)
+    read = sum(coverage(only(records_of(kernel), Op.READ), NEW, 2 * size + queries) for kernel in kernels)
+    assert uniform(np.asarray(read), 1)
+    back = sum(coverage(only(records_of(kernel), Op.WRITE), NEW, size + queries) for kernel in kernels)
+    assert uniform(np.asarray(back), 1 if queries else 0)
+
+
+def test_products_hide_softmax_as_the_kernel_lets_them() -> None:
+    """128 x 128 scores on an H100: half of 16384 x (1/16 + 4/128) = 768 cycles of softmax; a product of 2 x 128 x 128 x
+    128 FLOPs is 1024 cycles at the peak."""
+    scalars = SCALARS.prefill_attention.model_copy(update={"matrix_efficiency": 0.5, "softmax_exposed": 0.25})
+    shape, hopper = shape_of(2048, 32, 8), device("h100-sxm")
+    plan = prefill_plan(shape, hopper, Framework.VLLM)
+    assert softmax_cycles(plan, hopper) == 768
+    assert step_cycles(shape, plan, hopper, scalars) == 2048 + 192
+    blackwell = device("b200-sxm")  # 256 x 128 scores: twice the softmax; 2048 FLOPs x 1024 at twice the rate
+    generated = prefill_plan(shape, blackwell, Framework.TRTLLM)
+    assert step_cycles(shape, generated, blackwell, scalars) == 2048
+    full = scalars.model_copy(update={"matrix_efficiency": 1.0})
+    assert step_cycles(shape, generated, blackwell, full) == 1536
