@@ -70,13 +70,12 @@ def lower(
 ) -> Iterator[TracedKernel]:
     """Yield the kernels of one product: the main one and, when k is split, the reduction of the partial sums.
 
-    `raster_rows` rows of tiles advance together through n (0: the library's choice); CTAs that share a weight tile are
-    neighbours in m, so that there are none where that is not a multiple of them.
+    `raster_rows` rows of tiles advance together through n (0: the library's choice), as many more as make whole
+    clusters of CTAs that share a weight tile, which are placed as one.
     """
     tiling = choose(shape, hardware, scalars, pinned)
     if raster_rows:
-        cluster = tiling.cluster if raster_rows % tiling.cluster == 0 else 1
-        tiling = replace(tiling, raster_rows=raster_rows, cluster=cluster)
+        tiling = replace(tiling, raster_rows=-(-raster_rows // tiling.cluster) * tiling.cluster)
     yield _main_kernel(shape, tiling, operands, hardware, scalars, kernel, layer, step, name)
     if tiling.split > 1:
         yield _reduce_kernel(shape, tiling, operands, hardware, scalars, kernel + 1, layer, step, name)
