@@ -9,26 +9,43 @@ import click
 if TYPE_CHECKING:
     from simulator.run.execute import Prepared
     from simulator.run.result import Json
+    from simulator.run.simulate import Outcome
 
 explain_option = click.option(
     "--explain", is_flag=True, help="Also say why accesses missed L2 and who evicted what; replays every layer."
 )
 
 
-def run_prepared(prepared: Prepared, explain: bool) -> Json:
-    """Return the result of a run, with why accesses hit and missed if `explain`."""
+def run_prepared(prepared: Prepared, explain: bool, ask: bool, sampled: bool) -> tuple[Json, Outcome]:
+    """Return the result of a run and what it came to: with why accesses hit and missed if `explain`, with what each
+    resource is worth if `ask`, with samples over time if `sampled`."""
     from simulator.cli.progress import announce_compilation, kernel_progress
-    from simulator.run.execute import execute
+    from simulator.run.execute import replayed, result_of
+    from simulator.system import Samples
 
     announce_compilation()
-    if not explain:
-        with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
-            return execute(prepared, progress)
-    from simulator.analysis.hits import HitExplainer
-    from simulator.analysis.hits_result import hits_result
+    explainer = None
+    if explain:
+        from simulator.analysis.hits import HitExplainer
 
-    announce_compilation("three_cs.explain", "the analysis of hits", "some seconds")
-    explainer = HitExplainer(prepared.trace.header)
+        announce_compilation("three_cs.explain", "the analysis of hits", "some seconds")
+        explainer = HitExplainer(prepared.trace.header)
     with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
-        result = execute(prepared, progress, explainer)
-    return result | {"hits": hits_result(explainer.finish())}
+        outcome = replayed(prepared, progress, explainer, Samples() if sampled else None)
+    result = result_of(prepared, outcome)
+    if explainer is not None:
+        from simulator.analysis.hits_result import hits_result
+
+        result |= {"hits": hits_result(explainer.finish())}
+    if ask:
+        result |= {"what_if": answer(prepared, result)}
+    return result, outcome
+
+
+def answer(prepared: Prepared, result: Json) -> Json:
+    """Return what each resource is worth to a run, showing how many replays have been made."""
+    from simulator.cli.progress import row_progress
+    from simulator.run.what_if import replays, what_if
+
+    with row_progress("what if", replays(prepared)) as advance:
+        return what_if(prepared, result["summary"]["time_s"], advance)

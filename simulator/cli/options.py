@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from simulator.run.result import Json
+    from simulator.run.simulate import Outcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +37,7 @@ def override_option(function: F) -> F:
 
 
 def result_options(function: F) -> F:
-    """Add --format, --output, --report, --figures and --counters."""
+    """Add --format, --output, --report, --timeline, --figures and --counters."""
     function = click.option(
         "--figures",
         type=click.Path(path_type=Path),
@@ -50,12 +51,31 @@ def result_options(function: F) -> F:
         "(tierscope list counters).",
     )(function)
     function = click.option(
+        "--timeline",
+        type=click.Path(path_type=Path),
+        help="Also write a timeline to this file, for Perfetto (ui.perfetto.dev) or chrome://tracing.",
+    )(function)
+    function = click.option(
         "--report", type=click.Path(path_type=Path), help="Also write a self-contained HTML report to this file."
     )(function)
     function = click.option(
         "--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output."
     )(function)
     return _format_option(function)
+
+
+def replay_options(function: F) -> F:
+    """Add --exact and --what-if."""
+    exact = click.option(
+        "--exact", is_flag=True, default=None, help="Replay every layer and step instead of extrapolating."
+    )
+    what_if = click.option(
+        "--what-if",
+        "ask",
+        is_flag=True,
+        help="Also replay with each resource made ideal, and 10 % larger: what would help, and by how much.",
+    )
+    return exact(what_if(function))
 
 
 def format_options(function: F) -> F:
@@ -123,6 +143,7 @@ class Outputs:
     form: str
     output: Path | None
     report: Path | None
+    timeline: Path | None
     figures: Path | None
     counters: Path | None
 
@@ -138,7 +159,7 @@ class Outputs:
 
     def check(self) -> None:
         """Refuse, before any work is done, places that cannot be written to; raises TierscopeError."""
-        check_outputs(self.output, self.report, self.counters)
+        check_outputs(self.output, self.report, self.timeline, self.counters)
         if self.figures is not None:
             check_folder(self.figures)
 
@@ -160,6 +181,15 @@ class Outputs:
 
             write_text(self.counters, page.to_csv(result))
         output(self._rendered(result), self.output)
+
+    def emit_timeline(self, result: Json, outcome: Outcome) -> None:
+        """Write the timeline, if asked for."""
+        if self.timeline is not None:
+            from simulator.report import headline
+            from simulator.report.files import write_text
+            from simulator.run import timeline
+
+            write_text(self.timeline, timeline.to_json(outcome, headline.title(result)))
 
     def _rendered(self, result: Json) -> str:
         from simulator.report import table, text

@@ -9,18 +9,24 @@ import click
 
 from simulator.cli.explain import explain_option, run_prepared
 from simulator.cli.locality import locality_of
-from simulator.cli.options import Outputs, hardware_options, result_options
+from simulator.cli.options import Outputs, hardware_options, replay_options, result_options
 from simulator.errors import ConfigError
 
 
 @click.command()
 @click.argument("trace_file", metavar="TRACE", type=click.Path(path_type=Path))
 @hardware_options
-@click.option("--exact", is_flag=True, help="Replay every layer and step instead of extrapolating.")
+@replay_options
 @explain_option
 @result_options
 def replay(
-    trace_file: Path, hardware: str | None, overrides: tuple[str, ...], exact: bool, explain: bool, **options: Any
+    trace_file: Path,
+    hardware: str | None,
+    overrides: tuple[str, ...],
+    exact: bool | None,
+    ask: bool,
+    explain: bool,
+    **options: Any,
 ) -> None:
     """Replay a trace file (written by `trace generate`, or by hand) on a device."""
     if hardware is None:
@@ -32,5 +38,7 @@ def replay(
     outputs.check()
     from simulator.run.execute import prepare_replay
 
-    prepared = prepare_replay(trace_file, device, exact)
-    outputs.emit(run_prepared(prepared, explain), lambda: locality_of(prepared))
+    prepared = prepare_replay(trace_file, device, bool(exact))
+    result, outcome = run_prepared(prepared, explain, ask, outputs.timeline is not None)
+    outputs.emit(result, lambda: locality_of(prepared))
+    outputs.emit_timeline(result, outcome)

@@ -9,7 +9,7 @@ import click
 
 from simulator.cli.explain import explain_option, run_prepared
 from simulator.cli.locality import locality_of
-from simulator.cli.options import Outputs, hardware_options, result_options
+from simulator.cli.options import Outputs, hardware_options, replay_options, result_options
 from simulator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ def workload_options(function: Any) -> Any:
 @click.argument("run_file", required=False, metavar="[RUN.toml]")
 @workload_options
 @hardware_options
-@click.option("--exact", is_flag=True, default=None, help="Replay every layer and step instead of extrapolating.")
+@replay_options
 @explain_option
 @result_options
-def run(run_file: str | None, exact: bool | None, explain: bool, **options: Any) -> None:
+def run(run_file: str | None, exact: bool | None, ask: bool, explain: bool, **options: Any) -> None:
     """Simulate a model's inference on a device.
 
     Everything may be given as options, or as a RUN.toml whose values options override.
@@ -71,7 +71,9 @@ def run(run_file: str | None, exact: bool | None, explain: bool, **options: Any)
     from simulator.run.execute import prepare
 
     prepared = prepare(request)
-    outputs.emit(run_prepared(prepared, explain), lambda: locality_of(prepared))
+    result, outcome = run_prepared(prepared, explain, ask, outputs.timeline is not None)
+    outputs.emit(result, lambda: locality_of(prepared))
+    outputs.emit_timeline(result, outcome)
 
 
 def build_request(run_file: str | None, options: dict[str, Any]) -> RunRequest:

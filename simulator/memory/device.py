@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core import scalar
+from simulator.core import counter, scalar
 from simulator.core.access_log import ENTRY_WORDS
 from simulator.core.layout import (
     CONTEXT_DONE,
@@ -75,6 +75,7 @@ class Device:
         self._record = as_record(self.parameters)
         self._state = State(self.parameters)
         self._launches: dict[int, _Launch] = {}
+        self._retired = np.zeros(counter.COUNT, np.int64)
         self._pool = _Pool()
         self._observer = observer
         if observer is not None:
@@ -84,11 +85,6 @@ class Device:
     def busy(self) -> bool:
         """Whether a kernel is in flight."""
         return bool(self._launches)
-
-    @property
-    def full(self) -> bool:
-        """Whether no further kernel can be launched before one ends."""
-        return len(self._launches) == KERNEL_SLOTS
 
     def launch(self, kernel: TracedKernel) -> int:
         """Start a kernel at the time of the next `advance`; return its slot."""
@@ -152,6 +148,11 @@ class Device:
         count = min(-(-int(its[KERNEL_ENDED]) // int(its[KERNEL_WAVE])), MAX_WAVES)
         return tuple((int(begin), int(end)) for begin, end in self._state.waves[slot, :count])
 
+    def counted(self) -> NDArray[np.int64]:
+        """Return the sums of what all kernels so far have counted."""
+        live: NDArray[np.int64] = self._state.counters[list(self._launches)].sum(axis=0)
+        return self._retired + live
+
     def retire(self, slot: int) -> NDArray[np.int64]:
         """Forget a kernel that ended; return its counters."""
         state = self._state
@@ -163,7 +164,9 @@ class Device:
         del self._launches[slot]
         if not self._launches:
             self._pool.clear()
-        return np.array(state.counters[slot], np.int64)
+        counters = np.array(state.counters[slot], np.int64)
+        self._retired += counters
+        return counters
 
     def _hand_over_log(self) -> None:
         """Give the observer, if there is one, what was logged since the last time."""

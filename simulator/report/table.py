@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from simulator.report import concurrency, groups, headline, hits_table, ledger, values
+from simulator.report import concurrency, groups, headline, hits_table, ledger, values, what_if
 from simulator.report.groups import KernelGroup, TimeBudget
 from simulator.report.values import Result, at, plain, ratio, total
 
@@ -76,6 +76,9 @@ def _parts(result: Result, width: int) -> Iterable[Table | Text | str]:
     yield ""
     yield _kernels(result, width)
     yield ""
+    if what_if.effects(result):
+        yield _what_if(result, width)
+        yield ""
     if result.get("hits"):
         yield from hits_table.tables(result["hits"])
     yield from _footer(result)
@@ -198,6 +201,29 @@ def _ledger(result: Result, width: int) -> Table:
     time_s, share = sum(part.time_s for part in parts[TOP_PARTS:]), sum(part.share for part in parts[TOP_PARTS:])
     if share >= LEAST_SHARE:
         rows.append(["other", values.time(time_s), values.percent(share), bar(share), "in --format json"])
+    return _table(columns, rows, width)
+
+
+def _what_if(result: Result, width: int) -> Table:
+    columns = (
+        Column("What if", "left"),
+        Column("ideal"),
+        Column("saves"),
+        Column("", "left", detail=2, style="cyan"),
+        Column("10 % saves"),
+        Column("", "left", detail=1, style="dim"),
+    )
+    rows = [
+        [
+            plain(effect.resource),
+            values.time(effect.ideal_time_s),
+            values.percent(effect.ideal_saving),
+            bar(effect.ideal_saving),
+            values.percent(effect.more_saving),
+            plain(effect.question),
+        ]
+        for effect in what_if.effects(result)
+    ]
     return _table(columns, rows, width)
 
 

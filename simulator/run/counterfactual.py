@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from simulator.hardware import Hardware
 from simulator.lowering.implementation import Implementation, implementations
 from simulator.memory.occupancy import ctas_per_sm
 from simulator.run.cases import DecodeAttentionCase, GemmCase, PrefillAttentionCase
+from simulator.run.changes import changed, computing, no_launch, no_limits, starting
 from simulator.run.predict import Prediction, predict
-from simulator.trace.record import Records, TracedKernel
+from simulator.trace.record import TracedKernel
 from simulator.workload.protocol import CacheState
 
 Case = GemmCase | DecodeAttentionCase | PrefillAttentionCase
 Reshape = Callable[[TracedKernel, Hardware], TracedKernel]
-
-UNLIMITED_BYTES = 1 << 30
-UNLIMITED_MSHRS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -33,24 +29,12 @@ class Mechanism:
     kernel: Reshape | None = None
 
 
-def _no_launch(hardware: Hardware) -> Hardware:
-    launch = hardware.launch.model_copy(update={"graph_ps": 0, "stream_ps": 0})
-    return hardware.model_copy(update={"launch": launch})
-
-
-def _no_limits(hardware: Hardware) -> Hardware:
-    sm = hardware.sm.model_copy(update={"outstanding_bytes": UNLIMITED_BYTES})
-    l2 = hardware.l2.model_copy(update={"mshrs": UNLIMITED_MSHRS})
-    return hardware.model_copy(update={"sm": sm, "l2": l2})
-
-
 def _one_partition(hardware: Hardware) -> Hardware:
     """One partition of the whole size; a miss keeps its mean latency, of which half of the crossing was a part."""
     if hardware.l2.partitions == 1:
         return hardware
     crossing = (hardware.l2.cross_latency_ps or 0) // 2
-    hbm = hardware.hbm.model_copy(update={"latency_ps": hardware.hbm.latency_ps + crossing})
-    return hardware.model_copy(update={"l2": hardware.l2.model_copy(update={"partitions": 1}), "hbm": hbm})
+    return changed(changed(hardware, "l2", partitions=1), "hbm", latency_ps=hardware.hbm.latency_ps + crossing)
 
 
 def _no_waves(kernel: TracedKernel, hardware: Hardware) -> TracedKernel:
@@ -61,30 +45,17 @@ def _no_waves(kernel: TracedKernel, hardware: Hardware) -> TracedKernel:
     if ctas % places == 0:
         return kernel
     share = ctas / places / -(-ctas // places)
-    header = replace(kernel.header, prologue_ps=int(kernel.header.prologue_ps * share))
-    return replace(kernel, header=header, chunks=_Scaled(kernel.chunks, share))
-
-
-class _Scaled:
-    """Chunks of records whose compute cycles are multiplied by `share`."""
-
-    def __init__(self, chunks: Iterable[Records], share: float) -> None:
-        self._chunks, self._share = chunks, share
-
-    def __iter__(self) -> Iterator[Records]:
-        for chunk in self._chunks:
-            cycles = np.rint(chunk.compute_cycles * self._share).astype(chunk.compute_cycles.dtype)
-            yield replace(chunk, compute_cycles=cycles)
+    return computing(starting(kernel, share), share)
 
 
 MECHANISMS = {
     "l2": Mechanism("L2 residency: nothing is left in L2 from the replay before", cache=CacheState.COLD),
     "in-flight": Mechanism(
         "finite bytes in flight: no limit per SM, MSHRs for all misses; kernels keep the buffers they have",
-        device=_no_limits,
+        device=no_limits,
     ),
     "launch": Mechanism(
-        "launch overhead: kernels and replays follow each other at once", device=_no_launch, replay_ps=0
+        "launch overhead: kernels and replays follow each other at once", device=no_launch, replay_ps=0
     ),
     "waves": Mechanism("wave quantisation: c CTAs on s places take c / s waves of work", kernel=_no_waves),
     "partitions": Mechanism("partitioned L2: one partition of the same size", device=_one_partition),

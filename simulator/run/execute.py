@@ -14,7 +14,8 @@ from simulator.models import Architecture
 from simulator.run.generate import Streaming, Trace, generate, streaming_of
 from simulator.run.request import RunRequest
 from simulator.run.result import Json, result
-from simulator.run.simulate import Progress, simulate
+from simulator.run.simulate import Outcome, Progress, simulate
+from simulator.system import Samples
 from simulator.trace import parquet
 from simulator.trace.record import TraceHeader
 from simulator.workload import Workload, check_capacity
@@ -85,9 +86,24 @@ def _streaming_of(path: Path, header: TraceHeader, device: Hardware) -> Streamin
 
 def execute(prepared: Prepared, progress: Progress | None = None, observer: AccessObserver | None = None) -> Json:
     """Return the result object of a prepared run; an `observer` is told of every access."""
+    return result_of(prepared, replayed(prepared, progress, observer))
+
+
+def replayed(
+    prepared: Prepared,
+    progress: Progress | None = None,
+    observer: AccessObserver | None = None,
+    samples: Samples | None = None,
+) -> Outcome:
+    """Return what replaying a prepared run comes to; an `observer` is told of every access, `samples` are taken."""
     hardware = prepared.hardware.spec
-    outcome = simulate(prepared.trace, hardware, prepared.protocol, prepared.exact, prepared.seed, progress, observer)
-    return result(prepared.trace, outcome, hardware, resolved_config(prepared), prepared.seed)
+    options = (prepared.protocol, prepared.exact, prepared.seed, progress, observer)
+    return simulate(prepared.trace, hardware, *options, samples=samples)
+
+
+def result_of(prepared: Prepared, outcome: Outcome) -> Json:
+    """Return the result object of a run that has been replayed."""
+    return result(prepared.trace, outcome, prepared.hardware.spec, resolved_config(prepared), prepared.seed)
 
 
 def resolved_config(prepared: Prepared) -> Json:

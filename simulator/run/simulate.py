@@ -16,7 +16,7 @@ from simulator.memory.observer import AccessObserver
 from simulator.run.generate import Trace
 from simulator.run.ledger import BETWEEN, NO_GAP, Gap, gaps
 from simulator.run.sampling import LayerSampler, sampled_steps
-from simulator.system import CopyRun, KernelRun, Streamed, run_stream
+from simulator.system import CopyRun, KernelRun, Samples, Streamed, run_stream
 from simulator.trace.record import KernelHeader
 from simulator.workload.protocol import CacheState, Protocol
 
@@ -60,6 +60,7 @@ class Outcome:
     step_between_ps: NDArray[np.int64]  # (steps, 2): while no kernel ran, as in `ledger.BETWEEN`
     replayed_steps: int
     copies: CopyTotals | None = None  # None where everything rests in device memory
+    samples: tuple[list[int], list[NDArray[np.int64]]] | None = None  # times (ps) and counters, where asked for
 
     @property
     def exact(self) -> bool:
@@ -75,11 +76,14 @@ def simulate(
     seed: int = 0,
     progress: Progress | None = None,
     observer: AccessObserver | None = None,
+    every_layer: bool = False,
+    samples: Samples | None = None,
 ) -> Outcome:
     """Return what replaying a trace comes to, under the rules of `simulator.run.sampling` unless `exact`.
 
     Where tensors are copied in, every layer of a replayed step is replayed: how long one waits for its copies depends
-    on those before it; likewise where an `observer` is to see what was evicted by whom.
+    on those before it; likewise where an `observer` is to see what was evicted by whom, and with `every_layer`.
+    `samples` are taken after the warm-up.
     """
     device = Device(hardware, seed, observer=observer)
     steps = frozenset(range(trace.steps)) if exact else sampled_steps(trace.steps)
@@ -90,7 +94,7 @@ def simulate(
         clock = max(runs[-1].end_ps, warming.end_ps if warming else 0)
     if observer is not None:
         observer.started()
-    every_layer = exact or trace.streaming is not None or observer is not None
+    every_layer = every_layer or exact or trace.streaming is not None or observer is not None
     sampler = LayerSampler()
 
     def observe(run: KernelRun) -> None:
@@ -102,12 +106,14 @@ def simulate(
     kernels = trace.kernels(steps)
     streamed = _streamed(trace, steps)
     chosen = kernels if every_layer else sampler.filter(kernels)
-    runs = run_stream(device, chosen, protocol.launch, clock, observe, streamed)
+    runs = run_stream(device, chosen, protocol.launch, clock, observe, streamed, samples)
     gap_of = dict(zip(map(id, runs), gaps(runs, clock), strict=True))
     outcomes = [_outcome(run.header, run, gap_of[id(run)], clock) for run in runs]
     outcomes += [_outcome(header, twin, gap_of[id(twin)], None) for header, twin in sampler.skipped]
     drained_ps = streamed.end_ps - clock if streamed else 0
     outcome = _total(outcomes, trace.steps, sorted(steps), drained_ps)
+    if samples is not None:
+        outcome = replace(outcome, samples=([time - clock for time in samples.times], samples.counters))
     return (
         replace(outcome, copies=_copies(streamed, outcomes, sorted(steps), trace.steps, clock)) if streamed else outcome
     )

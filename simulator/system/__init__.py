@@ -1,6 +1,7 @@
 """Kernels and copies in time: the SimPy side of the model."""
 
 from simulator.system.copy_engine import CopyRun
+from simulator.system.sampling import Samples
 from simulator.system.stream import KernelRun, Streamed, run_stream
 
-__all__ = ["CopyRun", "KernelRun", "Streamed", "run_stream"]
+__all__ = ["CopyRun", "KernelRun", "Samples", "Streamed", "run_stream"]

@@ -14,10 +14,12 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from simulator.core.layout import KERNEL_SLOTS
 from simulator.errors import ConfigError, DeadlockError
 from simulator.memory import Device
 from simulator.memory.device import FOREVER
 from simulator.system.copy_engine import CopyEngines, CopyRun, Place, Places, Staging
+from simulator.system.sampling import Samples
 from simulator.trace.record import KernelHeader, TracedKernel
 from simulator.workload import Placement, Unit
 from simulator.workload.protocol import LaunchMode
@@ -63,13 +65,14 @@ def run_stream(
     start_ps: int = 0,
     observe: Callable[[KernelRun], None] | None = None,
     streamed: Streamed | None = None,
+    samples: Samples | None = None,
 ) -> list[KernelRun]:
     """Run `kernels`, each after those it depends on, and return them in the order in which they ended.
 
     `observe` is called as each ends.  With `streamed`, copy engines bring in what each layer needs before its first
-    kernel starts.  Raises DeadlockError when work is left and nothing can move.
+    kernel starts; `samples` are taken on the way.  Raises DeadlockError when work is left and nothing can move.
     """
-    stream = _Stream(device, mode, start_ps, observe, streamed)
+    stream = _Stream(device, mode, start_ps, observe, streamed, samples)
     stream.environment.process(stream.drive())
     launching = stream.environment.process(stream.launch_all(kernels))
     try:
@@ -89,6 +92,7 @@ class _Stream:
         start_ps: int,
         observe: Callable[[KernelRun], None] | None,
         streamed: Streamed | None,
+        samples: Samples | None,
     ) -> None:
         self.environment = simpy.Environment(initial_time=start_ps)
         self.runs: list[KernelRun] = []
@@ -101,6 +105,7 @@ class _Stream:
         self._engines: CopyEngines | None = None
         self._staging: Staging | None = None
         self._streamed = streamed
+        self._samples = samples
         if streamed is not None:
             self._engines = CopyEngines(self.environment, device.hardware, self._wake)
             self._staging = Staging(self.environment, self._engines, streamed.units, streamed.placement)
@@ -118,7 +123,7 @@ class _Stream:
             for awaited in [before] if after is None and before else named:
                 if not awaited.processed:
                     yield awaited
-            while self._device.full:
+            while len(self._in_flight) >= KERNEL_SLOTS:  # those still to be launched among them
                 yield environment.any_of(self._in_flight.values())
             waited_ps = environment.now
             if self._staging is not None:
@@ -184,7 +189,7 @@ class _Stream:
                 yield self._work
             until = self._limit()
             running = self._device.busy
-            time, slot = self._device.advance(environment.now, until) if running else (until, None)
+            time, slot = self._advance(environment.now, until) if running else (until, None)
             if time > LONGEST_PS:
                 raise ConfigError("the run takes over 560 s of device time; lower batch, context, prompt or tokens")
             if time > environment.now:
@@ -197,6 +202,16 @@ class _Stream:
             if slot is not None:
                 self._slots.pop(slot).succeed()
                 yield environment.timeout(0)
+
+    def _advance(self, now: int, until: int) -> tuple[int, int | None]:
+        """Advance the device, taking samples that are due on the way."""
+        samples = self._samples
+        while samples is not None and samples.next_ps < until:
+            now, slot = self._device.advance(now, max(now, samples.next_ps))
+            if slot is not None:
+                return now, slot
+            samples.take(self._device, now)
+        return self._device.advance(now, until)
 
     @property
     def _copying(self) -> bool:

@@ -392,3 +392,29 @@ def test_shipped_run_files_are_usable(path: Path) -> None:
 
     prepared = prepare(build_request(str(path), {}))
     assert next(iter(prepared.trace.kernels(None))).header.records > 0
+
+
+def test_what_if_ranks_every_resource(tierscope: Command, results: dict[str, Json]) -> None:
+    assert results["decode"]["what_if"] is None
+    answer = json.loads(tierscope(*SMALL, "--what-if", "--format", "json").out)["what_if"]
+    assert answer["time_s"] == results["decode"]["summary"]["time_s"]
+    savings = [row["ideal_saving"] for row in answer["resources"]]
+    assert len(savings) == 10 and savings == sorted(savings, reverse=True)
+    table = tierscope(*SMALL, "--what-if").out
+    assert all(row["resource"] in table for row in answer["resources"])
+
+
+def test_a_timeline_is_written_and_changes_nothing(
+    tierscope: Command, tmp_path: Path, results: dict[str, Json]
+) -> None:
+    finished = tierscope(*SMALL, "--timeline", "timeline.json", "--format", "json")
+    assert finished.code == 0 and json.loads(finished.out)["kernels"] == results["decode"]["kernels"]
+    assert [path.name for path in tmp_path.iterdir()] == ["timeline.json"]
+    assert {event["ph"] for event in json.loads((tmp_path / "timeline.json").read_text())["traceEvents"]} == set("MXC")
+
+
+@pytest.mark.parametrize("option", ["--timeline", "--report"])
+def test_a_folder_that_is_missing_is_refused_at_once(tierscope: Command, option: str) -> None:
+    finished = tierscope(*SMALL, option, "absent/file")
+    assert (finished.code, finished.out) == (2, "")
+    assert "does not exist" in finished.err and finished.err.count("\n") == 1
