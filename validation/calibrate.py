@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from math import log
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,6 +38,15 @@ GRID = {
 ALONE = {"run_gap_ps": "gemm", "softmax_exposed": "prefill_attention"}
 """Scalars of one family alone."""
 
+DECODE_GRID = {
+    "prologue_cycles": [0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000],
+    "warmup_cycles": [0, 1000, 2000, 3000, 4000, 6000, 8000, 10000],
+    "replay_ps": [ns * 1000 for ns in range(0, 4001, 500)],  # products are replayed alike, 2 to 3 us apart
+    "matrix_efficiency": [0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0],
+    "fp8_efficiency": [0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0],
+}
+"""Those of decode attention, whose set-up is counted in cycles."""
+
 START = {
     "prologue_ps": 900_000,
     "replay_ps": 2_000_000,
@@ -44,6 +54,7 @@ START = {
     "run_gap_ps": 0,
     "softmax_exposed": 0.6,
 }
+DECODE_START = {"replay_ps": 2_000_000, "matrix_efficiency": 0.5, "fp8_efficiency": 0.3}
 NOT_IN_CASE = ("kernel", "hardware", "version", "measured_s")
 
 
@@ -52,6 +63,9 @@ def rows(framework: str, family: str) -> list[dict[str, str]]:
     with SAMPLE.open(newline="") as file:
         every = [row for row in csv.DictReader(file) if (row["framework"], row["kernel"]) == (framework, family)]
     return [row for row in every if float(row["measured_s"]) <= LARGEST_S][::2]
+
+
+Grid = Mapping[str, Sequence[float]]
 
 
 class Errors:
@@ -82,31 +96,42 @@ def fit(pair: tuple[str, str]) -> tuple[str, str, Implementation, float]:
     """Return the best scalars of a (framework, family) pair and their error."""
     framework, family = pair
     errors = Errors(framework, family)
-    names = [name for name in GRID if ALONE.get(name, family) == family]
     kept = getattr(implementations(Framework(framework)), family)
-    best, least = _replay_too(errors, kept.model_copy(update={name: START[name] for name in names}))
+    if family == "decode_attention":
+        grid = DECODE_GRID
+        best, least = _jointly(errors, grid, kept.model_copy(update=DECODE_START))
+    else:
+        grid = {name: values for name, values in GRID.items() if ALONE.get(name, family) == family}
+        best, least = _replay_too(errors, grid, kept.model_copy(update={name: START[name] for name in grid}))
     for _ in range(2):
-        for name in names:
-            best, least = _walk(errors, name, best, least)
+        for name in grid:
+            best, least = _walk(errors, grid, name, best, least)
     return framework, family, best, least
 
 
-def _walk(errors: Errors, name: str, best: Implementation, least: float) -> tuple[Implementation, float]:
+def _jointly(errors: Errors, grid: Grid, start: Implementation) -> tuple[Implementation, float]:
+    """Return the best of a coarse grid of prologue and warm-up, of which more of one is nearly less of the other."""
+    coarse = product((1000, 4000, 6000), (0, 3000, 6000))
+    tried = [start.model_copy(update={"prologue_cycles": first, "warmup_cycles": second}) for first, second in coarse]
+    return min((_replay_too(errors, grid, each) for each in tried), key=lambda pair: pair[1])
+
+
+def _walk(errors: Errors, grid: Grid, name: str, best: Implementation, least: float) -> tuple[Implementation, float]:
     """Return the best scalars along one of them, going from value to value of its grid while that helps."""
-    values = GRID[name]
+    values = grid[name]
     for step in (1, -1):
         place = min(range(len(values)), key=lambda i: abs(values[i] - getattr(best, name))) + step
         while 0 <= place < len(values):
-            tried, found = _replay_too(errors, best.model_copy(update={name: values[place]}))
+            tried, found = _replay_too(errors, grid, best.model_copy(update={name: values[place]}))
             if found >= least:
                 break
             best, least, place = tried, found, place + step
     return best, least
 
 
-def _replay_too(errors: Errors, scalars: Implementation) -> tuple[Implementation, float]:
+def _replay_too(errors: Errors, grid: Grid, scalars: Implementation) -> tuple[Implementation, float]:
     """Return the scalars with the best gap between replays, which costs no simulation, and their error."""
-    tried = [scalars.model_copy(update={"replay_ps": value}) for value in GRID["replay_ps"]]
+    tried = [scalars.model_copy(update={"replay_ps": value}) for value in grid["replay_ps"]]
     best = min(tried, key=errors.of)
     return best, errors.of(best)
 

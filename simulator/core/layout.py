@@ -27,6 +27,7 @@ KERNEL_WAVE = 8  # CTAs that fit on all SMs at once
 KERNEL_PLACED = 9  # CTAs placed, and ended
 KERNEL_ENDED = 10
 KERNEL_RUN_GAP = 11  # see KernelHeader.run_gap_ps
+KERNEL_WARMUP = 12  # on top of the prologue, of the CTAs of the first wave
 KERNEL_WORDS = 16
 
 MAX_WAVES = 32

@@ -23,6 +23,7 @@ from simulator.core.layout import (
     KERNEL_PLACED,
     KERNEL_PROLOGUE,
     KERNEL_STAGES,
+    KERNEL_WARMUP,
     KERNEL_WAVE,
     KERNEL_WEIGHT,
     MAX_WAVES,
@@ -68,6 +69,8 @@ def place(m: Int64Array, p: Parameters, first: Int64Array, sm: int, now: int) ->
             turn = max(now * TICKS_PER_PS, m[scalar.NEXT_CTA])
             m[scalar.NEXT_CTA] = turn + p.cta_interval_ticks
             start = turn // TICKS_PER_PS + m[kernel + KERNEL_PROLOGUE]
+            if placed < m[kernel + KERNEL_WAVE]:
+                start += m[kernel + KERNEL_WARMUP]
             m[context + CONTEXT_NEXT] = first[cta]
             m[context + CONTEXT_END] = first[cta + 1]
             m[context + CONTEXT_SM] = sm

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.hardware import Hardware
-from simulator.lowering.decode_plan import (
+from simulator.hardware import Dtype, Hardware
+from simulator.lowering.decode_plan import decode_plan
+from simulator.lowering.decode_tile import (
     Plan,
     Tile,
-    decode_plan,
     group_of,
     key_tiles_of,
     query_tiles_of,
@@ -25,12 +25,17 @@ from simulator.lowering.decode_plan import (
 )
 from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.layout import SECTOR_BYTES, KvLayout, Matrix, Runs
-from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
+from simulator.lowering.program import Launch, ProgramBuilder, Stream, contiguous, traced_parts, traced_whole
 from simulator.trace.record import Op, Records, TracedKernel
+from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
 
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 PAGE_ID_BYTES = 4
+SPILLED = 2  # assumed: times as long where accumulators go through memory
+SHARED_BYTES_PER_CLOCK = 128
+"""What an SM reads of its shared memory a clock: 32 banks of 4 bytes (CUDA programming guide)."""
+
 IntArray = NDArray[np.int64]
 
 
@@ -60,8 +65,8 @@ def lower_decode(
     parts the KV is split into."""
     plan = decode_plan(shape, hardware, framework)
     yield _decode_kernel(shape, plan, operands, hardware, scalars, kernel, layer, step)
-    if plan.splits > 1 and not plan.tile.combines:
-        yield _combine_kernel(shape, plan.splits, operands, hardware, scalars, kernel + 1, layer, step)
+    if plan.always_combined or (plan.splits > 1 and not plan.tile.combines):
+        yield _combine_kernel(shape, plan, operands, hardware, kernel + 1, layer, step)
 
 
 def _decode_kernel(
@@ -90,15 +95,17 @@ def _decode_kernel(
         else:
             rest, query_tile = np.divmod(rest, query_tiles)
             sequence, head = np.divmod(rest, shape.kv_heads)
-        first = begin + split * per_split * tile.keys
+        first = np.minimum(begin + split * per_split * tile.keys, shape.kv_len)
         last = np.minimum(first + per_split * tile.keys, shape.kv_len)
         rows = np.minimum(group - query_tile * tile.queries, tile.queries)
         first_head = head * group + query_tile * tile.queries
         program = ProgramBuilder(kernel)
+        for _ in range(plan.lookups):
+            program.add(cta, Op.READ, contiguous(operands.workspace, SECTOR_BYTES), barrier=True)
         add_block_table(program, shape, operands, cta, sequence, first, last)
         query = operands.query.tile(sequence, 1, first_head * query_width, rows * query_width)
         program.add(cta, Op.READ, query, barrier=True)
-        add_keys(program, shape, operands, cta, sequence, head, first, last, tile.keys, cycles)
+        add_keys(program, shape, operands, cta, sequence, head, first, last, tile.keys, cycles, plan)
         if splits > 1:
             place = (split * shape.batch + sequence) * shape.heads + first_head
             row = (shape.head_dim + 1) * PARTIAL_BYTES
@@ -115,10 +122,10 @@ def _decode_kernel(
         "decode_attention",
         layer,
         step,
-        _launch(shape, tile, scalars),
+        _launch(shape, tile, hardware, scalars, plan),
         shape.flops,
         shape.batch * shape.kv_heads * query_tiles * splits,
-        6 * per_split + 5,
+        (7 if plan.indexed else 6) * per_split + 5 + plan.lookups,
         make,
     )
 
@@ -148,16 +155,16 @@ def _add_combination(
 
 def _combine_kernel(
     shape: AttentionShape,
-    splits: int,
+    plan: Plan,
     operands: Operands,
     hardware: Hardware,
-    scalars: Implementation,
     kernel: int,
     layer: int | None,
     step: int,
 ) -> TracedKernel:
-    """Return the kernel that rescales and adds the partial outputs of the splits, 8 heads a CTA."""
-    rows = 8
+    """Return the kernel that rescales and adds the partial outputs of the splits; of one split there is nothing
+    to add, and each CTA only reads that."""
+    rows, splits = plan.combined_rows, plan.splits
     per_sequence = -(-shape.heads // rows)
     ctas = shape.batch * per_sequence
     sequence, part = np.divmod(np.arange(ctas), per_sequence)
@@ -166,14 +173,18 @@ def _combine_kernel(
     number = np.arange(splits)
     place = (number * shape.batch + sequence[:, None]) * shape.heads + (part * rows)[:, None]
     program = ProgramBuilder(kernel)
+    launch = Launch(256, 64, rows * row, plan.combined_stages)
+    name = "decode attention combine"
+    if splits == 1:
+        program.add(np.arange(ctas), Op.READ, contiguous(np.full(ctas, operands.workspace), SECTOR_BYTES))
+        return traced_whole(name, "decode_attention", layer, step, launch, 0, program.records())
     cycles = -(-rows * shape.head_dim * 2 // hardware.sm.vector_flops_per_clock)
     runs = contiguous(operands.workspace + place * row, (count * row)[:, None])
     program.add(np.arange(ctas)[:, None], Op.READ, runs, compute_cycles=cycles)
     width = operands.output.row_bytes // shape.heads
     written = operands.output.tile(sequence, 1, part * rows * width, count * width)
     program.add(np.arange(ctas), Op.WRITE, written, barrier=True)
-    launch = Launch(256, 64, rows * row, 16, scalars.prologue_ps)
-    return traced_whole("decode attention combine", "decode_attention", layer, step, launch, 0, program.records())
+    return traced_whole(name, "decode_attention", layer, step, launch, 0, program.records())
 
 
 def kv_layout(shape: AttentionShape) -> KvLayout:
@@ -182,19 +193,36 @@ def kv_layout(shape: AttentionShape) -> KvLayout:
     return KvLayout(shape.kv_heads, shape.head_dim * shape.kv_dtype.bytes, shape.page_tokens or capacity, capacity)
 
 
-def _launch(shape: AttentionShape, tile: Tile, scalars: Implementation) -> Launch:
-    run = shape.head_dim * shape.kv_dtype.bytes  # pages hold [token][head][dim]: the row of one head stands alone
-    return Launch(tile.threads, tile.registers, shared_bytes(shape, tile), tile.stages, scalars.prologue_ps, run)
+def _launch(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation, plan: Plan) -> Launch:
+    layout = kv_layout(shape)
+    run = layout.row_bytes  # pages hold [token][head][dim]: the row of one head stands alone
+    if plan.head_major or shape.kv_heads == 1:
+        run *= layout.page_tokens
+    shared = shared_bytes(shape, tile)
+    cycle_ps = PS_PER_S / hardware.sm.clock_hz
+    prologue_ps = scalars.prologue_ps + round(scalars.prologue_cycles * cycle_ps)
+    warmup_ps = round(scalars.warmup_cycles * cycle_ps)
+    if plan.persistent:
+        prologue_ps, warmup_ps = 0, prologue_ps + warmup_ps
+    return Launch(tile.threads, tile.registers, shared, tile.stages, prologue_ps, warmup_ps, run)
 
 
 def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation) -> int:
     """Return the SM cycles of one product (Q K^T or P V) of a whole tile with half of its softmax, padding included."""
     dtype = shape.kv_dtype if tile.multiplies_cache else shape.activation_dtype
     matrix: int = getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
-    rate = matrix * scalars.matrix_efficiency if tile.matrix else hardware.sm.vector_flops_per_clock
-    product = math.ceil(2 * tile.queries * tile.keys * shape.head_dim / rate)
-    softmax = -(-5 * tile.queries * tile.keys // hardware.sm.vector_flops_per_clock)
-    return product + softmax // 2
+    efficiency = scalars.matrix_efficiency
+    if shape.kv_dtype is Dtype.FP8 and scalars.fp8_efficiency is not None:
+        efficiency = scalars.fp8_efficiency
+    rows = max(tile.queries, tile.padded_rows)
+    flops = 2 * rows * tile.keys * shape.head_dim
+    if tile.matrix:
+        loaded = -(-rows // tile.warp_rows) * tile.keys * shape.head_dim * dtype.bytes if tile.warp_rows else 0
+        product = math.ceil((flops / matrix + loaded / SHARED_BYTES_PER_CLOCK) / efficiency)
+    else:
+        product = -(-flops // hardware.sm.vector_flops_per_clock)
+    softmax = -(-5 * rows * tile.keys // hardware.sm.vector_flops_per_clock)
+    return (product + softmax // 2) * (SPILLED if tile.spills else 1)
 
 
 def add_block_table(
@@ -226,11 +254,12 @@ def add_keys(
     last: IntArray,
     keys: int,
     cycles: int,
+    plan: Plan | None = None,
 ) -> None:
     """Add the reads of keys first <= j < last and of their values, `keys` at a time.
 
     A tile is the rest of a page, whole pages, and the beginning of a page; the pages of one head are `kv_heads` pages
-    apart.
+    apart.  A decode kernel, which has a `plan`, issues these together.
     """
     layout = kv_layout(shape)
     row, page, stride = layout.row_bytes, layout.page_tokens, layout.page_stride
@@ -239,7 +268,11 @@ def add_keys(
     stop = np.maximum(start, np.minimum(last[:, None], start + keys))
     head_end = np.minimum(stop, -(-start // page) * page)
     tail_start = np.maximum(head_end, stop // page * page)
-    streams: list[tuple[Runs, IntArray]] = []
+    together = plan is not None
+    streams: list[Stream] = []
+    if plan is not None and plan.indexed:
+        places = contiguous(np.full_like(start, operands.workspace), np.where(stop > start, keys * PAGE_ID_BYTES, 0))
+        streams.append(Stream(places, 0, barrier=True))
     for base in (operands.key, operands.value):
 
         def at(token: IntArray, base: int = base) -> IntArray:
@@ -248,7 +281,12 @@ def add_keys(
         whole = (tail_start - head_end) // page
         middle = Runs(at(head_end), whole, np.full_like(whole, page * row), np.full_like(whole, stride))
         in_tail, in_middle = tail_start < stop, whole > 0
-        streams.append((contiguous(at(start), (head_end - start) * row), np.where(in_tail | in_middle, 0, cycles)))
-        streams.append((middle, np.where(in_tail, 0, cycles)))
-        streams.append((contiguous(at(tail_start), (stop - tail_start) * row), np.full_like(whole, cycles)))
+        waits = plan is not None and plan.indexed and base == operands.key
+        in_head = head_end > start
+        rest = contiguous(at(start), (head_end - start) * row)
+        streams.append(Stream(rest, np.where(in_tail | in_middle, 0, cycles), waits))
+        streams.append(Stream(middle, np.where(in_tail, 0, cycles), waits & ~in_head, in_head & together))
+        tail = contiguous(at(tail_start), (stop - tail_start) * row)
+        after = in_head | in_middle
+        streams.append(Stream(tail, np.full_like(whole, cycles), waits & ~after, after & together))
     program.add_interleaved(cta[:, None], Op.READ, streams, True)

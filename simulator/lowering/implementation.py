@@ -28,13 +28,16 @@ class Framework(StrEnum):
 class Implementation(Spec):
     """A kernel family of a framework."""
 
-    prologue_ps: Annotated[Picoseconds, Field(ge=0)]  # per CTA: set-up before the first load and after the last store
+    prologue_ps: Annotated[Picoseconds, Field(ge=0)] = 0  # per CTA: set-up before the first load, after the last store
+    prologue_cycles: Annotated[int, Field(ge=0)] = 0  # the same in cycles of the SM
+    warmup_cycles: Annotated[int, Field(ge=0)] = 0  # on top of it, of the CTAs that are the first at their place
     replay_ps: Annotated[Picoseconds, Field(ge=0)]  # from the end of a graph to the start of its next replay
     matrix_efficiency: Annotated[float, Field(gt=0, le=1)]  # part of the peak matrix rate that the main loop keeps up
     softmax_exposed: Annotated[float, Field(ge=0, le=1)] = 1.0  # part of a prompt's softmax that no product hides
     run_gap_ps: Annotated[Picoseconds, Field(ge=0)] = 0  # DRAM's data bus stands still after a run of a tile's row
     spilled_passes: Annotated[float, Field(ge=1)] = 1.0  # times spilled operands cross shared memory
     transposed_per_clock: Annotated[float, Field(gt=0)] = 16.0  # bytes of an fp8 V that an SM turns a clock
+    fp8_efficiency: Annotated[float | None, Field(gt=0, le=1)] = None  # the same with an fp8 cache, if it differs
 
 
 class Implementations(Spec):

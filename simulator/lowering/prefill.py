@@ -14,8 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.hardware import Hardware
-from simulator.lowering.attention import PARTIAL_BYTES, Operands, add_block_table, add_keys, kv_layout
-from simulator.lowering.decode_plan import group_of
+from simulator.lowering.attention import (
+    PARTIAL_BYTES,
+    SHARED_BYTES_PER_CLOCK,
+    Operands,
+    add_block_table,
+    add_keys,
+    kv_layout,
+)
+from simulator.lowering.decode_tile import group_of
 from simulator.lowering.elementwise import (
     KvWrite,
     KvWriteKernel,
@@ -32,9 +39,6 @@ from simulator.lowering.program import Launch, ProgramBuilder, contiguous, trace
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
-
-SHARED_BYTES_PER_CLOCK = 128
-"""What an SM reads of its shared memory a clock: 32 banks of 4 bytes (CUDA programming guide)."""
 
 SHARPNESS = 4
 """How sharply the slower of products and loads from shared memory bounds their step: both nearly busy, they wait for

@@ -22,16 +22,10 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from simulator.hardware import Dtype, Hardware
-from simulator.lowering.decode_plan import (
-    ADA,
-    BLACKWELL,
-    CONSUMER_BLACKWELL,
-    EFFICIENCY_KEPT,
-    FLASHINFER_CHUNK,
-    FLASHINFER_HEADS,
-    HOPPER,
-    group_of,
-)
+from simulator.lowering.decode_flash import EFFICIENCY_KEPT
+from simulator.lowering.decode_plan import ADA, FLASHINFER_CHUNK, FLASHINFER_HEADS
+from simulator.lowering.decode_tile import group_of
+from simulator.lowering.decode_trtllm import BLACKWELL, CONSUMER_BLACKWELL, HOPPER
 from simulator.lowering.implementation import Framework
 from simulator.lowering.tiling import bulk_copies
 from simulator.workload.operators import AttentionShape

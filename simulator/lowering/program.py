@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,16 @@ from simulator.trace.record import KernelHeader, Op, Records, TracedKernel
 SHARE_BYTES = 4096
 MANY_SHARES = 256
 CHUNK_RECORDS = 1 << 17
+
+
+class Stream(NamedTuple):
+    """Records of one kind, step after step: what is read, the cycles computed on it, whether it waits for all records
+    before it, and whether it is issued together with the one before."""
+
+    runs: Runs
+    cycles: ArrayLike
+    barrier: ArrayLike = False
+    joined: ArrayLike = False
 
 
 @dataclass
@@ -32,8 +43,9 @@ class ProgramBuilder:
         op: Op,
         runs: Runs,
         compute_cycles: ArrayLike = 0,
-        barrier: bool = False,
+        barrier: ArrayLike = False,
         keep: ArrayLike = True,
+        joined: ArrayLike = False,
     ) -> None:
         """Add a record per element; all arguments broadcast to one shape, of which the last axis is program order.
 
@@ -46,28 +58,28 @@ class ProgramBuilder:
             runs.row_bytes,
             runs.row_stride,
             np.asarray(compute_cycles, np.int64),
+            np.asarray(barrier, np.int64),
+            np.asarray(joined, np.int64),
             np.asarray(keep, bool),
         )
         *values, kept = (column.ravel() for column in columns)
         kept = kept & (values[2] > 0) & (values[3] > 0)
-        count = int(kept.sum())
-        fixed = (np.full(count, int(op), np.int64), np.full(count, int(barrier), np.int64))
-        self._parts.append((*(value[kept] for value in values), *fixed))
+        self._parts.append((*(value[kept] for value in values), np.full(int(kept.sum()), int(op), np.int64)))
 
     def add_interleaved(
-        self, requester: ArrayLike, op: Op, streams: Iterable[tuple[Runs, ArrayLike]], keep: ArrayLike
+        self, requester: ArrayLike, op: Op, streams: Iterable[Stream | tuple[Runs, ArrayLike]], keep: ArrayLike
     ) -> None:
         """Add several streams of records of one shape (CTAs, steps): the first record of each, then the second..."""
-        streams = list(streams)
-        shape = np.broadcast_shapes(*(runs.address.shape for runs, _ in streams))
-        stacked = Runs(*(np.stack([np.broadcast_to(r[i], shape) for r, _ in streams], axis=-1) for i in range(4)))
-        cycles = np.stack([np.broadcast_to(np.asarray(c, np.int64), shape) for _, c in streams], axis=-1)
+        whole = [Stream(*stream) for stream in streams]
+        shape = np.broadcast_shapes(*(stream.runs.address.shape for stream in whole))
+        stacked = Runs(*(_stacked([stream.runs[i] for stream in whole], shape) for i in range(4)))
+        cycles, barrier, joined = (_stacked([stream[i] for stream in whole], shape) for i in (1, 2, 3))
         requester = np.asarray(requester, np.int64)[..., None]
-        self.add(requester, op, stacked, cycles, keep=np.asarray(keep, bool)[..., None])
+        self.add(requester, op, stacked, cycles, barrier, np.asarray(keep, bool)[..., None], joined)
 
     def records(self) -> Records:
         """Return everything added, by requester and within one in the order added."""
-        requester, address, rows, row_bytes, stride, cycles, op, barrier = (
+        requester, address, rows, row_bytes, stride, cycles, barrier, joined, op = (
             np.concatenate(column) for column in zip(*self._parts, strict=True)
         )
         order = np.argsort(requester, kind="stable")
@@ -82,7 +94,12 @@ class ProgramBuilder:
             row_stride=stride[order],
             compute_cycles=cycles[order],
             barrier=barrier[order],
+            joined=joined[order],
         )
+
+
+def _stacked(columns: Iterable[ArrayLike], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    return np.stack([np.broadcast_to(np.asarray(column, np.int64), shape) for column in columns], axis=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +111,7 @@ class Launch:
     shared_bytes: int
     stages: int  # record buffers
     prologue_ps: int = 0  # per CTA, beyond the device's own start-up time
+    warmup_ps: int = 0  # on top of it, for the CTAs that are the first at their place
     run_bytes: int = 0  # length of the runs of the tensors' own layout in a tile; 0: as recorded
     run_gap_ps: int = 0  # that DRAM's data bus stands still after each
 
@@ -127,6 +145,7 @@ def traced(
         read_bytes=read_bytes,
         write_bytes=write_bytes,
         prologue_ps=launch.prologue_ps,
+        warmup_ps=launch.warmup_ps,
         run_bytes=launch.run_bytes,
         run_gap_ps=launch.run_gap_ps,
     )

@@ -27,6 +27,7 @@ from simulator.core.layout import (
     KERNEL_RUNS,
     KERNEL_SLOTS,
     KERNEL_STAGES,
+    KERNEL_WARMUP,
     KERNEL_WAVE,
     KERNEL_WEIGHT,
     MAX_CONTEXTS,
@@ -100,6 +101,7 @@ class Device:
         its[KERNEL_PLACED] = its[KERNEL_ENDED] = 0
         its[KERNEL_RUNS] = self._runs(header.run_bytes)
         its[KERNEL_RUN_GAP] = header.run_gap_ps
+        its[KERNEL_WARMUP] = header.warmup_ps
         its[KERNEL_PROLOGUE] = self.hardware.launch.cta_start_ps + header.prologue_ps
         its[KERNEL_STAGES] = min(header.stages, MAX_STAGES)
         count = int(state.scalars[scalar.KERNELS])

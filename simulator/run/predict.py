@@ -9,6 +9,7 @@ from simulator.core import counter
 from simulator.errors import CapacityError
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm, prefill
+from simulator.lowering.decode_call import Buffers, kernels_around, lower_small
 from simulator.lowering.elementwise import KvWrite, lower_kv_write
 from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of
@@ -223,34 +224,40 @@ def _attention_call(
         Tensor("v", kv_bytes, TensorClass.KV),
         Tensor("block_table", pages * PAGE_ID_BYTES, TensorClass.METADATA),
         Tensor("slots", tokens * 8, TensorClass.METADATA),
+        _activation("scratch", tokens * shape.heads * width),
         WORKSPACE,
     ]
     addresses = allocate(tensors)
-    kernels: list[TracedKernel] = []
-    if case.framework is not Framework.GENERIC:  # serving engines measure the call with its KV write
-        write = KvWrite(
-            shape.batch // shape.kv_sharers,
-            shape.kv_len - shape.query_len,
-            shape.query_len,
-            addresses["new"],
-            new_bytes,
-            addresses["slots"],
-            addresses["k"],
-            addresses["v"],
-        )
-        if isinstance(case, DecodeAttentionCase):
-            kernels.append(lower_kv_write(write, attention.kv_layout(shape), 0, None, 0))
-        else:
-            kernels.extend(prefill.lower_cache_write(shape, write, 0, case.framework, scalars))
     operands = _attention_operands(shape, addresses, tokens, width)
-    if isinstance(case, DecodeAttentionCase):
-        kernels.extend(
-            attention.lower_decode(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
-        )
-    else:
+    write = KvWrite(
+        shape.batch // shape.kv_sharers,
+        shape.kv_len - shape.query_len,
+        shape.query_len,
+        addresses["new"],
+        new_bytes,
+        addresses["slots"],
+        addresses["k"],
+        addresses["v"],
+    )
+    kernels: list[TracedKernel] = []
+    if isinstance(case, PrefillAttentionCase):
+        if case.framework is not Framework.GENERIC:  # serving engines measure the call with its KV write
+            kernels.extend(prefill.lower_cache_write(shape, write, 0, case.framework, scalars))
         kernels.extend(
             prefill.lower_prefill(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
         )
+        return kernels
+    buffers = Buffers(addresses["q"], addresses["out"], addresses["new"], addresses["scratch"])
+    around = kernels_around(shape, buffers, hardware, case.framework)
+    for small in around.first:
+        kernels.append(lower_small(small, len(kernels), None, 0))
+    if around.stores:
+        kernels.append(lower_kv_write(write, attention.kv_layout(shape), len(kernels), None, 0))
+    for small in around.before:
+        kernels.append(lower_small(small, len(kernels), None, 0))
+    kernels.extend(attention.lower_decode(shape, operands, hardware, scalars, len(kernels), framework=case.framework))
+    for small in around.after:
+        kernels.append(lower_small(small, len(kernels), None, 0))
     return kernels
 
 

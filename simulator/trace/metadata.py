@@ -33,6 +33,7 @@ _NARROWER = {
     "registers": (0, 2**20),
     "stages": (1, 2**20),
     "prologue_ps": (0, 2**40),
+    "warmup_ps": (0, 2**40),
     "run_bytes": (0, 2**31 - 1),
     "run_gap_ps": (0, 2**20),
 }

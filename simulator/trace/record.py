@@ -113,9 +113,10 @@ class KernelHeader:
     thread) bound how many fit an SM.  `read_bytes` and `write_bytes` are what its records ask of L2.  `layer` is -1
     outside the repeated layers, `step` counts the passes of the run, `after` lists the kernels (by index in the run)
     that must have ended; None stands for the one before.  `prologue_ps` is what each CTA takes between its placement
-    and its first access, beyond the device's own start-up time.  `run_bytes` is the length of the runs, in the tensors'
-    own layout, that tiles are made of: a DRAM row is opened once a run; 0 where the records' own runs tell.  The data
-    bus then stands still for `run_gap_ps` after each run read.
+    and its first access, beyond the device's own start-up time, and `warmup_ps` what those add to it that come before
+    every place on the SMs has had one, as the kernel's code has to be fetched.  `run_bytes` is the length of the runs,
+    in the tensors' own layout, that tiles are made of: a DRAM row is opened once a run; 0 where the records' own runs
+    tell.  The data bus then stands still for `run_gap_ps` after each run read.
     """
 
     name: str
@@ -132,6 +133,7 @@ class KernelHeader:
     read_bytes: int
     write_bytes: int
     prologue_ps: int = 0
+    warmup_ps: int = 0
     run_bytes: int = 0
     run_gap_ps: int = 0
     after: tuple[int, ...] | None = None
@@ -152,6 +154,7 @@ class KernelHeader:
             self.read_bytes,
             self.write_bytes,
             self.prologue_ps,
+            self.warmup_ps,
             self.run_bytes,
             self.run_gap_ps,
         )

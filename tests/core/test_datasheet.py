@@ -8,6 +8,8 @@ first access 50 ns after it is placed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import datasheet
 import pytest
 from datasheet import Access, kernel, run
@@ -199,6 +201,18 @@ def test_the_clock_stops_at_the_limit() -> None:
     device.launch(kernel(far(1)))
     assert device.advance(0, 100 * NS) == (100 * NS, None)
     assert device.advance(100 * NS)[0] == START + MISS + ROW
+
+
+def test_the_first_cta_of_each_place_warms_up() -> None:
+    """Two places, one on each of two SMs, and six CTAs: three rounds, of which the first takes 300 ns more."""
+    reads = [[Access(BASE, 32)]] * 6
+    cold = kernel(*reads)
+    warmed = replace(cold, header=replace(cold.header, warmup_ps=300 * NS, prologue_ps=70 * NS))
+    ends = []
+    for each in (replace(cold, header=replace(cold.header, prologue_ps=70 * NS)), warmed):
+        ends.append(run(bench(sm__count=2, sm__ctas=1), each).end_ps)
+    assert ends[1] - ends[0] == 300 * NS
+    assert ends[0] == pytest.approx(3 * (START + 70 * NS) + MISS + ROW + 2 * (HIT + PORT), abs=3 * PORT)
 
 
 def tiles(count: int, size: int, stride: int | None = None) -> list[Access]:

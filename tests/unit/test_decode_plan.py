@@ -23,8 +23,8 @@ from test_lowering_attention import (
 from simulator.hardware import Dtype
 from simulator.lowering.attention import lower_decode
 from simulator.lowering.decode_plan import Plan, decode_plan
-from simulator.lowering.implementation import Framework
-from simulator.trace.record import Op
+from simulator.lowering.implementation import Framework, Implementation
+from simulator.trace.record import Op, TracedKernel
 from simulator.workload import AttentionShape
 
 RUNS = [
@@ -46,13 +46,13 @@ def plan(on: str, framework: Framework, **changes: Any) -> Plan:
 @pytest.mark.parametrize(
     ("on", "framework", "changes", "name"),
     [
-        ("h100-sxm", Framework.GENERIC, {}, ""),
-        ("b200-sxm", Framework.GENERIC, {}, ""),
-        ("h100-sxm", Framework.VLLM, {"kv_dtype": Dtype.FP8}, ""),
+        ("h100-sxm", Framework.GENERIC, {}, " fa3"),
+        ("b200-sxm", Framework.GENERIC, {}, " fa3"),
+        ("h100-sxm", Framework.VLLM, {"kv_dtype": Dtype.FP8}, " fa3"),
         ("l40s", Framework.VLLM, {}, ""),
         ("l40s", Framework.VLLM, {"kv_dtype": Dtype.FP8}, " flashinfer"),
         ("b200-sxm", Framework.VLLM, {}, " trtllm-gen"),
-        ("h100-sxm", Framework.SGLANG, {}, ""),
+        ("h100-sxm", Framework.SGLANG, {}, " fa3"),
         ("h100-sxm", Framework.SGLANG, {"head_dim": 256, "window": 512}, " triton"),
         ("a100-sxm-80gb", Framework.SGLANG, {}, " fa3"),
         ("l40s", Framework.SGLANG, {}, " flashinfer"),
@@ -159,3 +159,115 @@ def test_masked_attention_reads_the_cache_for_each_query_head() -> None:
     reads = only(records_of(main), Op.READ)
     keys = reads[(reads.address >= KEY) & (reads.address < VALUE)]
     assert total_bytes(keys) == 40 * 8 * 256 * 2 * 64 * 2
+
+
+@pytest.mark.parametrize(
+    ("framework", "batch", "kv_len", "window", "splits", "combined"),
+    [
+        (Framework.VLLM, 16, 64, None, 1, True),  # bound of 32: the second kernel is launched anyway
+        (Framework.SGLANG, 16, 512, None, 1, False),  # four key tiles of 128 are never split
+        (Framework.SGLANG, 1, 8192, None, 13, True),  # 64 tiles x 8 heads x 1.1 / 132: five tiles an SM
+        (Framework.VLLM, 1, 8192, None, 13, True),
+        (Framework.SGLANG, 64, 8192, None, 1, True),  # four heads' worth an SM; the bound does not know the batch
+        (Framework.VLLM, 2000, 8192, None, 1, False),  # over 992 sequences nothing is planned, and 16,000 are enough
+        (Framework.VLLM, 1, 8192, 256, 2, True),  # 13 by the whole sequence; in the window are two tiles
+    ],
+)
+def test_splits_of_flash_attention_3_by_hand(
+    framework: Framework, batch: int, kv_len: int, window: int | None, splits: int, combined: bool
+) -> None:
+    """Eight KV heads on an H100 with 132 SMs."""
+    found = plan("h100-sxm", framework, batch=batch, kv_len=kv_len, window=window)
+    assert (found.splits, found.always_combined) == (splits, combined)
+
+
+@pytest.mark.parametrize(
+    ("batch", "kv_len", "heads", "rows", "splits"),
+    [
+        (1, 1024, 32, 8, 2),  # two of 512 keys at least
+        (1, 65536, 32, 8, 18),  # 148 SMs / 8
+        (16, 65536, 32, 8, 1),
+        (1, 65536, 96, 16, 18),  # 12 query heads a KV head
+        (1, 65536, 320, 64, 18),
+    ],
+)
+def test_splits_of_the_generated_kernels_by_hand(batch: int, kv_len: int, heads: int, rows: int, splits: int) -> None:
+    """Eight KV heads on a B200 with 148 SMs."""
+    found = plan("b200-sxm", Framework.SGLANG, batch=batch, kv_len=kv_len, heads=heads)
+    assert (found.tile.queries, found.splits) == (rows, splits)
+
+
+@pytest.mark.parametrize(
+    ("batch", "kv_len", "threads", "splits"),
+    [
+        (1, 64, 1024, 1),  # 32 heads leave SMs free, but one loop of 1024 threads takes 512 keys
+        (1, 4096, 1024, 4),  # the 100 other SMs let each head have five, of which 16 tiles make four
+        (8, 4096, 512, 2),  # 256 CTAs: two an SM, 264 places
+        (64, 4096, 256, 1),
+    ],
+)
+def test_masked_attention_grows_its_ctas_first(batch: int, kv_len: int, threads: int, splits: int) -> None:
+    """32 heads of their own on an H100, whose registers let 32 warps be on an SM."""
+    found = plan("h100-sxm", Framework.TRTLLM, batch=batch, kv_len=kv_len, kv_heads=32)
+    assert (found.name, found.tile.threads, found.splits) == (" masked", threads, splits)
+
+
+def test_xqa_launches_ctas_that_a_window_leaves_without_keys() -> None:
+    """mha.cu on an H100: 64 blocks by history, 23 by the root; in the window are two tiles of 128 keys, the others
+    read and write no more than queries and a partial row."""
+    shape = shape_of(batch=1, kv_len=8192, heads=8, kv_heads=1, head_dim=128, page_tokens=64, window=256)
+    on = device("h100-sxm")
+    (main,) = lower_decode(shape, operands_of(shape), on, SCALARS.decode_attention, 0, None, 0, Framework.TRTLLM)
+    assert main.header.requesters == decode_plan(shape, on, Framework.TRTLLM).splits == 23
+    reads = only(records_of(main), Op.READ)
+    keys = reads[(reads.address >= KEY) & (reads.address < VALUE)]
+    assert len(np.unique(keys.requester)) == 2
+
+
+def main_kernel(on: str, framework: Framework, **changes: Any) -> TracedKernel:
+    """Return the first kernel of decode attention of a Llama-like layer with some of its shape changed."""
+    usual = {"batch": 4, "kv_len": 64, "heads": 32, "kv_heads": 8, "head_dim": 128, "page_tokens": 64}
+    shape = shape_of(**usual | changes)
+    scalars = Implementation(prologue_cycles=990, warmup_cycles=1980, replay_ps=0, matrix_efficiency=0.5)
+    return next(iter(lower_decode(shape, operands_of(shape), device(on), scalars, 0, None, 0, framework)))
+
+
+def test_persistent_ctas_set_up_for_their_first_work_alone() -> None:
+    """990 cycles at 1980 MHz are 0.5 us; XQA's CTAs are launched for one piece of work each."""
+    persistent = main_kernel("h100-sxm", Framework.SGLANG).header
+    assert (persistent.prologue_ps, persistent.warmup_ps) == (0, 1_500_000)
+    launched = main_kernel("h100-sxm", Framework.TRTLLM, batch=64).header
+    assert (launched.prologue_ps, launched.warmup_ps) == (500_000, 1_000_000)
+
+
+def test_pages_of_heads_are_longer_runs_than_rows_of_tokens() -> None:
+    """SGLang's pages hold the 256 bytes of each head token by token, TensorRT-LLM's 64 tokens of a head together."""
+    assert main_kernel("h100-sxm", Framework.SGLANG).header.run_bytes == 256
+    assert main_kernel("h100-sxm", Framework.SGLANG, kv_heads=1).header.run_bytes == 64 * 256
+    assert main_kernel("h100-sxm", Framework.TRTLLM, batch=64).header.run_bytes == 64 * 256
+
+
+def test_a_tile_that_crosses_pages_is_one_load() -> None:
+    """Tiles of 160 keys over pages of 64: the parts after the first of a tile join it."""
+    records = records_of(main_kernel("h100-sxm", Framework.SGLANG, kv_len=320, kv_dtype=Dtype.FP8, kv_heads=32))
+    mine = records[(records.requester == 0) & (records.op == Op.READ)]
+    keys = mine[(mine.address >= KEY) & (mine.address < VALUE)]
+    assert (keys.rows * keys.row_bytes // 128).tolist() == [128, 32, 32, 128]  # 2 pages, half; half, 2 pages
+    assert keys.joined.tolist() == [0, 1, 0, 1]
+
+
+def test_triton_waits_for_the_places_of_its_tokens() -> None:
+    """Each tile of 32 keys begins with 128 bytes of indices, and its keys wait for them."""
+    records = records_of(main_kernel("b200-sxm", Framework.SGLANG, head_dim=192, kv_len=64))
+    mine = records[(records.requester == 0) & (records.op == Op.READ)]
+    places = np.flatnonzero((mine.address >= WORKSPACE) & (mine.row_bytes == 128))
+    assert len(places) == 1  # two splits of a tile
+    assert mine.barrier[places].all() and mine.barrier[places + 1].all()
+    assert KEY <= mine.address[places[0] + 1] < VALUE
+
+
+def test_flash_attention_2_reads_a_window_for_each_query_head() -> None:
+    found = plan("l40s", Framework.VLLM, window=128)
+    assert (found.tile.queries, found.tile.padded_rows, found.splits) == (1, 64, 1)
+    assert main_kernel("l40s", Framework.VLLM, window=128).header.requesters == 4 * 32
+    assert main_kernel("l40s", Framework.VLLM).header.requesters == 4 * 8

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from simulator.hardware import Dtype
 from simulator.lowering.attention import Operands, lower_decode
-from simulator.lowering.decode_plan import decode_tile, fa2_splits
+from simulator.lowering.decode_flash import fa2_splits, flash_tile
 from simulator.lowering.implementation import Framework
 from simulator.lowering.layout import Matrix, panel_bytes_of
 from simulator.lowering.prefill import deal, lower_prefill
@@ -107,8 +107,9 @@ def decodes(draw: st.DrawFn) -> AttentionShape:
 def test_decode_reads_each_visible_key_once_per_query_tile(on: str, shape: AttentionShape) -> None:
     """Visible: from the first key of the window, rounded down to a tile, to the last."""
     main = decoded(shape, on)[0]
-    tile = decode_tile(shape, device(on))
-    query_tiles = -(-(shape.heads // shape.kv_heads) // tile.queries)
+    tile = flash_tile(shape, device(on))
+    apart = on == "a100-sxm-80gb" and shape.window is not None  # FlashAttention-2 packs no heads then
+    query_tiles = -(-(shape.heads // shape.kv_heads) // (1 if apart else tile.queries))
     expected = np.zeros(shape.kv_stride_tokens, np.int64)
     expected[shape.first_key // tile.keys * tile.keys : shape.kv_len] = query_tiles
     reads = only(records_of(main), Op.READ)
@@ -131,12 +132,12 @@ def test_decode_reads_queries_and_writes_results_once(on: str, shape: AttentionS
     queries = coverage(reads, QUERY, size)
     splits = int(queries[0])
     assert uniform(queries, splits)
-    table = total_bytes(reads[reads.address >= TABLE])
+    table = total_bytes(reads[(reads.address >= TABLE) & (reads.address < WORKSPACE)])
     assert total_bytes(reads[reads.address < KEY]) == splits * size
     assert (table > 0) == (shape.page_tokens is not None)
     result = shape.batch * shape.heads * result_width(shape)
     if splits == 1:
-        assert not rest
+        assert all(len(only(records_of(kernel), Op.WRITE)) == 0 for kernel in rest)  # launched, with nothing to add
         assert uniform(coverage(writes, OUTPUT, result), 1)
         assert total_bytes(writes) == result
         return
@@ -158,7 +159,7 @@ def test_the_block_table_is_read_where_the_pages_are(shape: AttentionShape) -> N
     table."""
     main = decoded(shape, "h100-sxm")[0]
     reads = only(records_of(main), Op.READ)
-    table = reads[reads.address >= TABLE]
+    table = reads[(reads.address >= TABLE) & (reads.address < WORKSPACE)]
     if shape.page_tokens is None:
         assert len(table) == 0
         return
@@ -263,7 +264,7 @@ def test_pages_cut_a_tile_into_runs() -> None:
     """Pages of 48 tokens, two KV heads, tile of 128 keys: keys 0-127 are two whole pages and 32 rows of the third;
     keys 128-199 are its other 16 rows, the fourth page and 8 rows of the fifth."""
     shape = shape_of(kv_len=200, heads=2, kv_heads=2, head_dim=128, page_tokens=48, batch=70)
-    tile = decode_tile(shape, device("h100-sxm"))
+    tile = flash_tile(shape, device("h100-sxm"))
     assert tile.keys == 128
     reads = only(records_of(decoded(shape, "h100-sxm")[0]), Op.READ)
     keys = reads[(reads.requester == 1) & (reads.address >= KEY) & (reads.address < VALUE)]  # sequence 0, head 1
@@ -326,6 +327,6 @@ def test_decode_work_is_one_pair_of_products_per_tile() -> None:
     shape = shape_of(kv_len=200, head_dim=128, page_tokens=48, batch=70)
     records = records_of(decoded(shape, "h100-sxm")[0])
     own = records[records.requester == 0]
-    tiles = -(-200 // decode_tile(shape, device()).keys)
+    tiles = -(-200 // flash_tile(shape, device()).keys)
     assert (own.compute_cycles > 0).sum() == 2 * tiles
     assert len(set(own.compute_cycles[own.compute_cycles > 0].tolist())) == 1

@@ -1,0 +1,124 @@
+"""The small kernels that a serving engine launches around decode attention, in a call of its attention layer.
+
+- vLLM (v1/attention/backends): the new K and V are stored, and cast on the way.  FlashAttention-2 swaps query groups
+  and tokens (seqlenq_ngroups_swapped): the result is copied to its place, and where sequences and KV heads have to
+  change places the queries are copied before and the result once more.
+- SGLang (srt/mem_cache/memory_pool.py, srt/layers/attention): K and V are cast to fp8 one by one and stored; so is the
+  query where the kernel multiplies in fp8.  FlashAttention-3 plans its splits in a kernel of one CTA
+  (prepare_varlen_num_blocks).
+- TensorRT-LLM: rotary embedding and the storing of K and V are one kernel (invokeQKVPreprocessing) before XQA and the
+  generated kernels; masked attention, and XQA on Hopper with an fp8 cache, do both themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.hardware import Dtype, Hardware
+from simulator.lowering.decode_plan import decode_plan
+from simulator.lowering.decode_tile import Plan, group_of
+from simulator.lowering.decode_trtllm import on_hopper_tensor_cores
+from simulator.lowering.elementwise import REGISTERS, pieces
+from simulator.lowering.implementation import Framework
+from simulator.lowering.layout import SECTOR_BYTES
+from simulator.lowering.program import Launch, ProgramBuilder, shares, traced_whole
+from simulator.trace.record import Op, TracedKernel
+from simulator.workload.operators import AttentionShape
+
+COPY_BYTES = 4096  # of a CTA: 256 threads x 16 bytes
+LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A kernel that reads one run of bytes and writes another."""
+
+    name: str
+    source: int
+    read_bytes: int
+    output: int
+    write_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Addresses of the queries, the result, the new K and V, and room for what is cast or copied."""
+
+    query: int
+    output: int
+    new: int
+    scratch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is launched before K and V are stored, whether a kernel stores them, and what follows before and after
+    attention."""
+
+    first: tuple[Small, ...]
+    stores: bool
+    before: tuple[Small, ...]
+    after: tuple[Small, ...]
+
+
+def kernels_around(shape: AttentionShape, at: Buffers, hardware: Hardware, framework: Framework) -> Around:
+    """Return what a framework launches around decode attention."""
+    plan = decode_plan(shape, hardware, framework)
+    if framework is Framework.VLLM:
+        return _vllm(shape, at, plan)
+    if framework is Framework.SGLANG:
+        return _sglang(shape, at, plan)
+    if framework is Framework.TRTLLM:
+        return _trtllm(shape, at, plan, hardware)
+    return Around((), False, (), ())
+
+
+def lower_small(small: Small, kernel: int, layer: int | None, step: int) -> TracedKernel:
+    """Return the kernel, of 256 threads for every 4 KiB."""
+    ctas = max(1, -(-max(small.read_bytes, small.write_bytes) // COPY_BYTES))
+    program = ProgramBuilder(kernel)
+    cta = np.arange(ctas)[:, None]
+    program.add(cta, Op.READ, pieces(*shares(small.source, _sectors(small.read_bytes), ctas)))
+    program.add(cta, Op.WRITE, pieces(*shares(small.output, _sectors(small.write_bytes), ctas)), barrier=True)
+    launch = Launch(threads=256, registers=REGISTERS, shared_bytes=0, stages=16)
+    return traced_whole(small.name, "decode_attention", layer, step, launch, 0, program.records())
+
+
+def _vllm(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
+    size = _query_bytes(shape)
+    swapped = plan.name == "" and group_of(shape) > 1 and shape.window is None
+    moved = swapped and shape.kv_heads > 1 and shape.batch > 1
+    copy = Small("copy", at.output, size, at.scratch, size)
+    before = (Small("copy", at.query, size, at.scratch, size),) if moved else ()
+    return Around((), True, before, (copy, copy) if moved else (copy,) if swapped else ())
+
+
+def _sglang(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
+    first: tuple[Small, ...] = ()
+    before: tuple[Small, ...] = ()
+    if shape.kv_dtype is Dtype.FP8:
+        half = shape.batch * shape.kv_heads * shape.head_dim * shape.activation_dtype.bytes
+        first = tuple(Small("cast", at.new + i * half, half, at.scratch + i * half, half // 2) for i in range(2))
+        if plan.tile.multiplies_cache:
+            size = _query_bytes(shape)
+            before = (Small("cast", at.query, size, at.scratch, size // 2),)
+    if plan.name == " fa3":
+        lengths = shape.batch * LENGTH_BYTES
+        before += (Small("plan splits", at.scratch, lengths, at.scratch, lengths),)
+    return Around(first, True, before, ())
+
+
+def _trtllm(shape: AttentionShape, at: Buffers, plan: Plan, hardware: Hardware) -> Around:
+    if plan.name == " masked" or (plan.name == " XQA" and on_hopper_tensor_cores(shape, hardware)):
+        return Around((), False, (), ())
+    return Around((), True, (), ())
+
+
+def _query_bytes(shape: AttentionShape) -> int:
+    return shape.batch * shape.heads * shape.head_dim * shape.activation_dtype.bytes
+
+
+def _sectors(size: int) -> int:
+    return -(-size // SECTOR_BYTES) * SECTOR_BYTES

@@ -1,0 +1,103 @@
+"""What a decode kernel is to the trace generator: its tile, its splits, and the arithmetic that all of them share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from simulator.hardware import Hardware
+from simulator.workload.operators import AttentionShape
+
+SM_REGISTERS = 65536
+MOST_REGISTERS = 255  # of a thread
+REGISTER_STEP = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Query rows and keys of one step, and what a CTA needs for it."""
+
+    queries: int  # heads that share it
+    keys: int
+    threads: int
+    stages: int  # K and V tiles in flight
+    registers: int
+    matrix: bool = True  # computes on the matrix units
+    combines: bool = False  # the last split of a row adds up the others: no second kernel
+    buffered: bool = True  # K and V tiles pass through shared memory
+    multiplies_cache: bool = False  # in the type of the cache; otherwise it is converted to that of the queries
+    warp_rows: int = 0  # query rows of a warp that loads its operands from shared memory; 0: the matrix unit does
+    padded_rows: int = 0  # rows of its products, where these are more than its queries
+    spills: bool = False  # its accumulators take more registers than there are
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A decode kernel: its tile, and over how many CTAs the keys of a sequence and head are split."""
+
+    name: str
+    tile: Tile
+    splits: int
+    heads_outside: bool = False  # all sequences of a head come before the next head; otherwise all heads of a sequence
+    persistent: bool = False  # a CTA takes one piece of work after the other, and sets up for the first alone
+    head_major: bool = False  # pages hold all tokens of a head together; otherwise all heads of a token
+    lookups: int = 0  # reads that a CTA makes one after the other to find its work
+    indexed: bool = False  # each tile waits for the places of its tokens to be read
+    always_combined: bool = False  # a second kernel is launched even where there is nothing to add up
+    combined_rows: int = 8  # query rows of a CTA of that kernel, and partial rows of each that it has in flight
+    combined_stages: int = 4
+
+
+def registers_for(threads: int, resident: int) -> int:
+    """Return the registers a thread may have when a kernel is compiled for `resident` CTAs on an SM."""
+    share = SM_REGISTERS // (threads * resident) // REGISTER_STEP * REGISTER_STEP
+    return min(MOST_REGISTERS, share)
+
+
+def fitting(tile: Tile, shape: AttentionShape, hardware: Hardware) -> Tile:
+    """Return the tile cut down until it fits shared memory: fewer stages, then fewer keys, then fewer queries."""
+    room = hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes
+    while shared_bytes(shape, tile) > room:
+        if tile.stages > 2:
+            tile = replace(tile, stages=2)
+        elif tile.keys > 16:
+            tile = replace(tile, keys=tile.keys // 2)
+        elif tile.queries > 16:
+            tile = replace(tile, queries=tile.queries // 2)
+        else:
+            break
+    return tile
+
+
+def one_wave(shape: AttentionShape, tile: Tile, slots: int, least_keys: int) -> int:
+    """Return the most splits of at least `least_keys` keys that all run at once."""
+    work = shape.batch * shape.kv_heads * query_tiles_of(shape, tile)
+    keys = shape.kv_len - shape.first_key
+    return launched(min(slots // work, -(-keys // least_keys)), key_tiles_of(shape, tile))
+
+
+def launched(splits: int, key_tiles: int) -> int:
+    """Return the splits that have work when each takes as many whole tiles as the largest."""
+    splits = max(1, min(splits, key_tiles))
+    return -(-key_tiles // -(-key_tiles // splits))
+
+
+def group_of(shape: AttentionShape) -> int:
+    """Return the query heads per KV head."""
+    return shape.heads // shape.kv_heads
+
+
+def query_tiles_of(shape: AttentionShape, tile: Tile) -> int:
+    """Return the tiles that the query heads of one KV head make."""
+    return -(-group_of(shape) // tile.queries)
+
+
+def key_tiles_of(shape: AttentionShape, tile: Tile) -> int:
+    """Return the key tiles of one sequence and head that a decode pass walks."""
+    return -(-shape.kv_len // tile.keys) - shape.first_key // tile.keys
+
+
+def shared_bytes(shape: AttentionShape, tile: Tile) -> int:
+    """Return the shared memory of a CTA: its queries and the K and V tiles in flight."""
+    keys = tile.stages * tile.keys * shape.kv_dtype.bytes if tile.buffered else 0
+    rows = max(tile.queries, tile.padded_rows)
+    return shape.head_dim * (rows * shape.activation_dtype.bytes + keys)

@@ -1,0 +1,127 @@
+"""TensorRT-LLM's decode kernels.
+
+- XQA: kernelUtils.cpp and decoderXQAImplJIT.cpp (when it runs), decoderXQAImplCommon.h (its block count), on Hopper
+  with an fp8 cache kernels/xqa/mha_sm90.cu (three warpgroups, 64 keys, two or three CTAs an SM), otherwise mha.cu
+  (eight warps, four of 64 keys each; its buffers fill an SM).
+- Masked multi-head attention for what XQA leaves: decoderMaskedMultiheadAttentionLaunch.h.
+- The generated kernels of data-centre Blackwell, which vLLM and SGLang call too.  They ship as binaries; which tile and
+  how many CTAs is in FlashInfer's include/flashinfer/trtllm/fmha/fmhaKernels.cuh, as in TensorRT-LLM's fmhaKernels.h.
+"""
+
+from __future__ import annotations
+
+from simulator.hardware import Dtype, Hardware
+from simulator.lowering.decode_tile import (
+    Plan,
+    Tile,
+    fitting,
+    group_of,
+    key_tiles_of,
+    launched,
+    query_tiles_of,
+    registers_for,
+)
+from simulator.workload.operators import AttentionShape
+
+HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120
+XQA_MOST_GROUP = 32  # query heads per KV head (supportConfigQGMMA, supportConfigHMMA)
+XQA_HISTORY = 128  # keys a block takes at least (kMinHistoryTokensPerBlock)
+XQA_WAVES = 8  # kTargetWaveFactor
+XQA_ENABLE = 4  # kEnableMinBlockFactor
+XQA_MOST_BLOCKS = 6000  # of all sequences (kXQA_MAX_NUM_SUB_SEQ)
+XQA_KEYS = 256  # of a CTA of mha.cu: four warps of 64
+XQA_KEY_BYTES = 128  # of a key that a warp of mha.cu loads at once (preferedKHeadPartBytes), half on small SMs
+XQA_THIRD_CTA = 128 * 16  # queries x head size up to which mha_sm90.cu is compiled for three CTAs an SM
+SMALL_SM_BYTES = 128 * 1024
+MASKED_THREADS, MASKED_WARPS = 256, 32  # of a CTA at least; of an SM, by registers
+MASKED_UNROLL = 8  # keys of a thread in flight
+VECTOR_BYTES = 16
+GENERATED_KEYS, GENERATED_STEP = 128, 256  # of a tile; of a step, which is two tiles
+GENERATED_IN_FLIGHT = 192 * 1024  # bytes of K and V tiles, what shared memory has room for
+GENERATED_THREADS, GENERATED_MOST_STAGES = 512, 12
+
+
+def trtllm_plan(shape: AttentionShape, hardware: Hardware) -> Plan:
+    """Return the kernel of TensorRT-LLM, whose pages hold all tokens of a head together; on data-centre Blackwell
+    groups as wide as XQA does not take go to masked attention too."""
+    if BLACKWELL <= hardware.compute_capability < CONSUMER_BLACKWELL:
+        wide = group_of(shape) > XQA_MOST_GROUP
+        return _masked(shape, hardware) if wide else generated_plan(shape, hardware, head_major=True)
+    return _xqa(shape, hardware) if _xqa_runs(shape, hardware) else _masked(shape, hardware)
+
+
+def generated_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:
+    """Return a generated kernel: query tiles of a power of two, a CTA an SM, and no more splits than SMs are free, of
+    two steps at least."""
+    rows = 8
+    while rows < min(group_of(shape), 128):
+        rows *= 2
+    tile_bytes = GENERATED_KEYS * shape.head_dim * shape.kv_dtype.bytes
+    stages = max(2, min(GENERATED_MOST_STAGES, GENERATED_IN_FLIGHT // tile_bytes))
+    tile = Tile(
+        rows,
+        GENERATED_KEYS,
+        GENERATED_THREADS,
+        stages,
+        registers_for(GENERATED_THREADS, 1),
+        combines=True,
+        multiplies_cache=True,
+    )
+    tile = fitting(tile, shape, hardware)
+    keys = shape.kv_len
+    if shape.window is not None and keys > shape.window:
+        keys = min(keys, shape.window + GENERATED_STEP - 1)
+    work = shape.batch * shape.kv_heads * query_tiles_of(shape, tile)
+    splits = min(-(-keys // (2 * GENERATED_STEP)), max(1, hardware.sm.count // work))
+    splits = launched(splits, key_tiles_of(shape, tile))
+    return Plan(" trtllm-gen", tile, splits, persistent=splits == 1, head_major=head_major)
+
+
+def on_hopper_tensor_cores(shape: AttentionShape, hardware: Hardware) -> bool:
+    """Return whether XQA is the kernel for Hopper and fp8 (supportConfigQGMMA), which rotates and stores K itself."""
+    return hardware.compute_capability == HOPPER and shape.kv_dtype is Dtype.FP8
+
+
+def _xqa_runs(shape: AttentionShape, hardware: Hardware) -> bool:
+    """Return whether XQA takes a shape: grouped heads, and blocks enough for a quarter of the SMs (mayHavePerfGain)."""
+    blocks = shape.kv_heads * shape.batch * max(1, shape.kv_len // XQA_HISTORY)
+    return 1 < group_of(shape) <= XQA_MOST_GROUP and blocks * XQA_ENABLE >= hardware.sm.count
+
+
+def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
+    if on_hopper_tensor_cores(shape, hardware):
+        rows = 8 * -(-group_of(shape) // 8)
+        resident = 3 if rows * shape.head_dim <= XQA_THIRD_CTA else 2
+        tile = Tile(rows, 64, 384, 4, registers_for(384, resident), combines=True, multiplies_cache=True)
+    else:
+        part = XQA_KEY_BYTES // (2 if hardware.sm.shared_memory_bytes < SMALL_SM_BYTES else 1)
+        keys = min(XQA_KEYS, XQA_KEYS * part // (shape.head_dim * shape.kv_dtype.bytes))
+        tile = Tile(16 * -(-group_of(shape) // 16), keys, 256, 4, registers_for(256, 1), combines=True, warp_rows=32)
+    tile = fitting(tile, shape, hardware)
+    blocks = shape.kv_len // XQA_HISTORY
+    blocks = max(1, min(blocks, round((8 * blocks) ** 0.5)))
+    waves = shape.batch * shape.kv_heads * blocks / hardware.sm.count / XQA_WAVES
+    blocks = max(1, int(blocks / waves)) if waves > 1 else blocks
+    splits = max(1, min(blocks, XQA_MOST_BLOCKS // shape.batch))
+    if on_hopper_tensor_cores(shape, hardware):  # CTAs that a window leaves without keys end at once
+        splits = launched(splits, key_tiles_of(shape, tile))
+    return Plan(" XQA", tile, splits, head_major=True)
+
+
+def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
+    """Masked multi-head attention: a CTA for each query head, which reads its KV head alone, on the vector units.
+
+    CTAs are as large as lets all of them run at once, and keys are split while SMs are free, whole loops of a CTA each.
+    """
+    work, sms = shape.batch * shape.heads, hardware.sm.count
+    most = MASKED_WARPS * 32 // MASKED_THREADS
+    factor = min(-(-sms * most // work), most)
+    threads = MASKED_THREADS * (4 if factor == 4 else 2 if factor >= 2 else 1)
+    resident = MASKED_WARPS * 32 // threads
+    per_loop = threads * VECTOR_BYTES // (shape.head_dim * shape.activation_dtype.bytes) * MASKED_UNROLL
+    keys = shape.kv_len - shape.first_key
+    splits = min(-(-sms * resident // work), -(-keys // per_loop))
+    registers = registers_for(threads, resident)
+    keys_at_once = max(16, per_loop // 2)
+    tile = Tile(1, keys_at_once, threads, 2, registers, matrix=False, combines=True, buffered=False)
+    return Plan(" masked", tile, launched(splits, key_tiles_of(shape, tile)), head_major=True)

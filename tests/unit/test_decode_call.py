@@ -1,0 +1,70 @@
+"""Which small kernels stand around decode attention, by framework, device and shape?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lowering_bench import assert_header, device
+from test_lowering_attention import shape_of
+
+from simulator.hardware import Dtype
+from simulator.lowering.decode_call import Around, Buffers, Small, kernels_around, lower_small
+from simulator.lowering.implementation import Framework
+
+AT = Buffers(query=1 << 32, output=2 << 32, new=3 << 32, scratch=4 << 32)
+FP8 = {"kv_dtype": Dtype.FP8}
+
+
+def around(on: str, framework: Framework, **changes: Any) -> Around:
+    """Return what stands around a Llama-like layer with some of its shape changed."""
+    usual = {"batch": 16, "kv_len": 4096, "heads": 32, "kv_heads": 8, "head_dim": 128, "page_tokens": 64}
+    return kernels_around(shape_of(**usual | changes), AT, device(on), framework)
+
+
+@pytest.mark.parametrize(
+    ("on", "framework", "changes", "names"),
+    [
+        ("h100-sxm", Framework.GENERIC, {}, []),
+        ("h100-sxm", Framework.VLLM, FP8, ["store"]),
+        ("l40s", Framework.VLLM, {}, ["store", "copy", "*", "copy", "copy"]),
+        ("l40s", Framework.VLLM, {"batch": 1}, ["store", "*", "copy"]),  # groups are in order as they are
+        ("l40s", Framework.VLLM, {"kv_heads": 1}, ["store", "*", "copy"]),
+        ("l40s", Framework.VLLM, {"kv_heads": 32}, ["store"]),  # nothing to swap
+        ("l40s", Framework.VLLM, {"window": 512}, ["store"]),
+        ("l40s", Framework.VLLM, FP8, ["store"]),  # FlashInfer
+        ("h100-sxm", Framework.SGLANG, {}, ["store", "plan splits"]),
+        ("h100-sxm", Framework.SGLANG, FP8, ["cast", "cast", "store", "cast", "plan splits"]),
+        ("l40s", Framework.SGLANG, FP8, ["cast", "cast", "store"]),  # queries stay in 16 bits
+        ("b200-sxm", Framework.SGLANG, FP8, ["cast", "cast", "store", "cast"]),
+        ("h100-sxm", Framework.TRTLLM, {}, ["store"]),
+        ("h100-sxm", Framework.TRTLLM, FP8, []),  # XQA stores what it gets
+        ("h100-sxm", Framework.TRTLLM, {"kv_heads": 32}, []),  # so does masked attention
+        ("l40s", Framework.TRTLLM, FP8, ["store"]),
+        ("b200-sxm", Framework.TRTLLM, {}, ["store"]),
+    ],
+)
+def test_the_kernels_around_attention(on: str, framework: Framework, changes: dict[str, Any], names: list[str]) -> None:
+    found = around(on, framework, **changes)
+    launched = [small.name for small in found.first] + ["store"] * found.stores
+    launched += [small.name for small in found.before]
+    after = [small.name for small in found.after]
+    assert launched + ["*"] * bool(after) + after == names
+
+
+def test_a_cast_reads_twice_what_it_writes() -> None:
+    """16 x 8 new rows of 128 elements: K and V of 32 KiB each, side by side; the query has 128 KiB."""
+    found = around("h100-sxm", Framework.SGLANG, **FP8)
+    key, value = found.first
+    assert (key.source, key.read_bytes, key.write_bytes) == (AT.new, 32768, 16384)
+    assert (value.source, value.read_bytes) == (AT.new + 32768, 32768)
+    assert (found.before[0].source, found.before[0].read_bytes) == (AT.query, 131072)
+
+
+@pytest.mark.parametrize("size", [4, 32, 4096, 5000, 1 << 20])
+def test_a_small_kernel_moves_its_bytes_in_whole_sectors(size: int) -> None:
+    kernel = lower_small(Small("copy", AT.query, size, AT.scratch, size), 0, None, 0)
+    assert_header(kernel)
+    sectors = -(-size // 32) * 32
+    assert (kernel.header.read_bytes, kernel.header.write_bytes) == (sectors, sectors)
+    assert kernel.header.requesters <= -(-size // 4096)
