@@ -17,6 +17,7 @@ from simulator.hardware import Hardware
 from simulator.lowering.attention import (
     PARTIAL_BYTES,
     SHARED_BYTES_PER_CLOCK,
+    SHARPNESS,
     Operands,
     add_block_table,
     add_keys,
@@ -39,10 +40,6 @@ from simulator.lowering.program import Launch, ProgramBuilder, contiguous, trace
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
-
-SHARPNESS = 4
-"""How sharply the slower of products and loads from shared memory bounds their step: both nearly busy, they wait for
-each other.  From FlashAttention on A100, whose kernels with 16 rows a warp take 1.15 times as long as those with 32."""
 
 VECTOR_STEPS = 4
 """Instructions of an fp32 lane per score beside the exponential: scaled difference, maximum, sum, conversion."""

@@ -218,7 +218,9 @@ def test_prefill_reads_what_each_query_tile_sees(on: str, framework: Framework, 
         assert (token_counts(only(records, Op.READ), base, shape) == expected).all()
     rows = shape.batch * shape.query_len * shape.heads
     result = rows * result_width(shape)
-    assert uniform(coverage(only(records, Op.READ), QUERY, rows * shape.head_dim * 2), 1)
+    assert uniform(coverage(only(records, Op.READ), QUERY, rows * shape.head_dim * 2), plan.splits)
+    if plan.splits > 1:
+        return  # a second kernel adds up the parts
     assert uniform(coverage(only(records, Op.WRITE), OUTPUT, result), 1)
     assert total_bytes(only(records, Op.WRITE)) == result
 
