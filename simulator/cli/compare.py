@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import click
@@ -60,13 +61,7 @@ def compare(
     from simulator.report import comparison, comparison_table
 
     compared = comparison.compare(_results(runs, exact), [str(run) for run in runs])
-    if form == "json":
-        rendered = comparison_table.to_json(compared)
-    elif form == "csv":
-        rendered = comparison_table.to_csv(compared)
-    else:
-        rendered = comparison_table.render(compared, _width(target), color=_colored(target))
-    output(rendered, target)
+    _emit(comparison_table, compared, form, target)
 
 
 def _beside_profile(
@@ -76,12 +71,17 @@ def _beside_profile(
 
     profiled = profile.read(ncu)
     compared = comparison.compare(_results((run,), exact)[0], profiled, str(ncu), kernels)
+    _emit(comparison_table, compared, form, target)
+
+
+def _emit(tables: ModuleType, compared: Json, form: str, target: Path | None) -> None:
+    """Print or write a comparison in the form asked for, with the module that lays out its kind."""
     if form == "json":
-        rendered = comparison_table.to_json(compared)
+        rendered = tables.to_json(compared)
     elif form == "csv":
-        rendered = comparison_table.to_csv(compared)
+        rendered = tables.to_csv(compared)
     else:
-        rendered = comparison_table.render(compared, _width(target), color=_colored(target))
+        rendered = tables.render(compared, _width(target), color=_colored(target))
     output(rendered, target)
 
 

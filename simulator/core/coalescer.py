@@ -7,6 +7,7 @@ line by line.
 
 from __future__ import annotations
 
+from simulator.core import scalar
 from simulator.core.compiled import small_function
 from simulator.core.layout import PLACE, Int64Array
 from simulator.core.state import COALESCER_LINES, Parameters
@@ -30,6 +31,19 @@ def on_its_way(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, now:
     entry = coalescer_entry(p, sm, line)
     same = m[entry + LINE] == line + 1 and mask & ~m[entry + SECTORS] == 0
     return m[entry + READY] if same and m[entry + READY] + p.l2_hit_ps > now else -1
+
+
+@small_function
+def joins(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, size: int, loaded: int, now: int) -> bool:
+    """Return whether the sectors `mask` of a line, `size` bytes, come with what another SM has asked for; the words
+    `loaded` of the line in L1 and of the record then say when."""
+    coming = on_its_way(m, p, sm, line, mask, now)
+    if coming < 0:
+        return False
+    m[scalar.COALESCED] += size
+    m[loaded] = max(m[loaded], coming + p.l2_hit_ps)
+    m[scalar.LOADED] = max(m[scalar.LOADED], m[loaded])
+    return True
 
 
 @small_function

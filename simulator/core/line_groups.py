@@ -13,7 +13,7 @@ import numpy as np
 from simulator.core import counter, scalar
 from simulator.core.access_log import L1_ACCESS, note_access
 from simulator.core.bitwise import ones
-from simulator.core.coalescer import on_its_way, remember
+from simulator.core.coalescer import joins, remember
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import WHOLE, channel_group_of
 from simulator.core.l1 import l1_lookup
@@ -99,13 +99,8 @@ def each_lane(
                 continue
         size = ones(mask) << p.sector_shift
         m[scalar.MOVED] += size
-        if through_l1:
-            coming = on_its_way(m, p, sm, line, mask, now)
-            if coming >= 0:
-                m[scalar.COALESCED] += size
-                m[loaded] = max(m[loaded], coming + p.l2_hit_ps)
-                m[scalar.LOADED] = max(m[scalar.LOADED], m[loaded])
-                continue
+        if through_l1 and joins(m, p, sm, line, mask, size, loaded, now):
+            continue
         near = sm % p.partitions
         slice_free = slice_at(p, line, near if kind in (READ, PREFETCH) else home)
         done = book(m, slice_free, p.slice_ticks_per_kib, size, now, counters + counter.SLICE_BUSY_TICKS)

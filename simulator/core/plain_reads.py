@@ -10,7 +10,7 @@ import numpy as np
 
 from simulator.core import counter, scalar
 from simulator.core.bitwise import ones
-from simulator.core.coalescer import on_its_way, remember
+from simulator.core.coalescer import joins, remember
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import WHOLE, bank_place, channel_group_of
 from simulator.core.hashing import mix, quotient_of, scrambled
@@ -275,13 +275,8 @@ def read_sectors(
             return now
     moved = ones(mask) << p.sector_shift
     m[scalar.MOVED] += moved
-    if through_l1:
-        coming = on_its_way(m, p, sm, line, mask, now)
-        if coming >= 0:
-            m[scalar.COALESCED] += moved
-            m[loaded] = max(m[loaded], coming + p.l2_hit_ps)
-            m[scalar.LOADED] = max(m[scalar.LOADED], m[loaded])
-            return now
+    if through_l1 and joins(m, p, sm, line, mask, moved, loaded, now):
+        return now
     near = sm % p.partitions
     slice_free = slice_at(p, line, near)
     served = book(m, slice_free, p.slice_ticks_per_kib, moved, now, counters + counter.SLICE_BUSY_TICKS)

@@ -46,8 +46,10 @@ def computing(kernel: TracedKernel, share: float) -> TracedKernel:
 
 
 def starting(kernel: TracedKernel, share: float) -> TracedKernel:
-    """Return a kernel whose CTAs take `share` of their prologue."""
-    header = replace(kernel.header, prologue_ps=int(kernel.header.prologue_ps * share))
+    """Return a kernel whose CTAs take `share` of their prologue, and of what the first at each place take on top."""
+    header = kernel.header
+    prologue_ps, warmup_ps = int(header.prologue_ps * share), int(header.warmup_ps * share)
+    header = replace(header, prologue_ps=prologue_ps, warmup_ps=warmup_ps)
     return replace(kernel, header=header)
 
 

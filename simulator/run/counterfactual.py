@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from simulator.hardware import Hardware
 from simulator.lowering.implementation import Implementation, implementations
 from simulator.memory.occupancy import ctas_per_sm
-from simulator.run.cases import DecodeAttentionCase, GemmCase, PrefillAttentionCase
+from simulator.run.cases import KernelCase
 from simulator.run.changes import changed, computing, no_launch, no_limits, starting
 from simulator.run.predict import Prediction, predict
 from simulator.trace.record import TracedKernel
 from simulator.workload.protocol import CacheState
 
-Case = GemmCase | DecodeAttentionCase | PrefillAttentionCase
 Reshape = Callable[[TracedKernel, Hardware], TracedKernel]
 
 
@@ -63,7 +62,7 @@ MECHANISMS = {
 """By the name that ``tierscope validate --without`` takes."""
 
 
-def predict_without(name: str, case: Case, hardware: Hardware) -> Prediction:
+def predict_without(name: str, case: KernelCase, hardware: Hardware) -> Prediction:
     """Return the prediction with the mechanism called `name` switched off; raises as `predict` does."""
     mechanism = MECHANISMS[name]
     device = mechanism.device(hardware)

@@ -14,12 +14,11 @@ from typing import Any
 
 from simulator import config, hardware
 from simulator.errors import ConfigError
-from simulator.run.cases import KINDS, DecodeAttentionCase, GemmCase, PrefillAttentionCase
+from simulator.run.cases import KINDS, DecodeAttentionCase, GemmCase, KernelCase
 from simulator.run.predict import Prediction, predict
 from simulator.validation.checks import check
 
 Json = dict[str, Any]
-AnyCase = GemmCase | DecodeAttentionCase | PrefillAttentionCase
 
 FILE = "hit_rates.csv"
 OWN = ("gpu", "hardware", "kernel", "quantity", "measured", "source")
@@ -40,7 +39,7 @@ class Counter:
 
     gpu: str
     device: str
-    case: AnyCase
+    case: KernelCase
     quantity: str
     measured: float
     source: str
@@ -98,7 +97,7 @@ def hit_rates(
     chosen: Iterable[Counter], overrides: Sequence[str] = (), advance: Callable[[], None] = lambda: None
 ) -> Json:
     """Predict the counters of `chosen` and compare them with the measured ones; `advance` is called after each."""
-    known: dict[tuple[str, AnyCase], Prediction] = {}
+    known: dict[tuple[str, KernelCase], Prediction] = {}
     checks = []
     for counter in chosen:
         key = counter.device, counter.case
