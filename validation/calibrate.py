@@ -41,7 +41,7 @@ ALONE = {"run_gap_ps": "gemm", "softmax_exposed": "prefill_attention"}
 DECODE_GRID = {
     "prologue_cycles": [0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000],
     "warmup_cycles": [0, 1000, 2000, 3000, 4000, 6000, 8000, 10000],
-    "replay_ps": [ns * 1000 for ns in range(2000, 4001, 500)],  # graphs are replayed as those of products
+    "replay_ps": GRID["replay_ps"],
     "matrix_efficiency": [0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0],
     "fp8_efficiency": [0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0],
 }

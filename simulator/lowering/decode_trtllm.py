@@ -25,6 +25,7 @@ from simulator.workload.operators import AttentionShape
 
 HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120
 XQA_MOST_GROUP = 32  # query heads per KV head (supportConfigQGMMA, supportConfigHMMA)
+GENERATED_MOST_GROUP = 16  # likewise of a generated kernel (xqaDispatcher.cpp, XqaDispatcher::shouldUse)
 XQA_HISTORY = 128  # keys a block takes at least (kMinHistoryTokensPerBlock)
 XQA_WAVES = 8  # kTargetWaveFactor
 XQA_ENABLE = 4  # kEnableMinBlockFactor
@@ -43,9 +44,9 @@ GENERATED_THREADS, GENERATED_MOST_STAGES = 512, 12
 
 def trtllm_plan(shape: AttentionShape, hardware: Hardware) -> Plan:
     """Return the kernel of TensorRT-LLM, whose pages hold all tokens of a head together; on data-centre Blackwell
-    groups as wide as XQA does not take go to masked attention too."""
+    groups wider than the generated kernels are used for go to masked attention."""
     if BLACKWELL <= hardware.compute_capability < CONSUMER_BLACKWELL:
-        wide = group_of(shape) > XQA_MOST_GROUP
+        wide = group_of(shape) > GENERATED_MOST_GROUP
         return _masked(shape, hardware) if wide else generated_plan(shape, hardware, head_major=True)
     return _xqa(shape, hardware) if _xqa_runs(shape, hardware) else _masked(shape, hardware)
 

@@ -59,6 +59,8 @@ def plan(on: str, framework: Framework, **changes: Any) -> Plan:
         ("l40s", Framework.SGLANG, {"head_dim": 64}, " triton"),
         ("rtx-pro-6000", Framework.SGLANG, {"window": 512}, " triton"),
         ("b300-sxm", Framework.TRTLLM, {}, " trtllm-gen"),
+        ("b300-sxm", Framework.TRTLLM, {"heads": 16, "kv_heads": 1}, " trtllm-gen"),
+        ("b300-sxm", Framework.TRTLLM, {"heads": 32, "kv_heads": 1}, " masked"),  # more than 16 of a group
         ("h100-sxm", Framework.TRTLLM, {}, " XQA"),
         ("h100-sxm", Framework.TRTLLM, {"heads": 8}, " masked"),  # as many KV heads
         ("h100-sxm", Framework.TRTLLM, {"heads": 64, "kv_heads": 1}, " masked"),  # 64 of a group are too many
