@@ -22,7 +22,7 @@ from simulator.run.predict import predict
 from simulator.trace.record import TracedKernel
 from simulator.workload import GemmShape
 
-SCALARS = implementations().gemm
+SCALARS = implementations().gemm.model_copy(update={"matrix_efficiency": 0.9})
 TILE = Tiling(tile_m=128, tile_n=128, split=1, stages=4, cluster=1, threads=384)
 
 
