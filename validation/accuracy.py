@@ -44,7 +44,7 @@ def rows(path: Path) -> Iterator[tuple[dict[str, str], float, float]]:
             kind = KINDS[row["kernel"]]
             case = kind.model_validate({k: v for k, v in row.items() if v and k not in NOT_IN_CASE})
             measured = float(row["measured_s"])
-            peak = device.tensor_flops_per_s(Dtype.BF16)
+            peak = device.tensor_flops_per_s(case.dtype if isinstance(case, GemmCase) else Dtype.BF16)
             bound = roofline_time_s(case.shape().flops, least_bytes(case), peak, device.hbm.peak_bytes_per_s)
             yield row, predict(case, device).time_s / measured, bound / measured
 
@@ -56,18 +56,18 @@ def error(ratios: Iterable[float]) -> str:
 
 def kernel_table() -> Iterator[str]:
     """Yield the table of the calibration sample and the focus rows."""
-    yield "| rows | GPU | framework | rows | error | median predicted / measured | roofline's error |"
-    yield "|---|---|---|---|---|---|---|"
-    cells: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
+    yield "| rows | GPU | framework | type | rows | error | median predicted / measured | roofline's error |"
+    yield "|---|---|---|---|---|---|---|---|"
+    cells: dict[tuple[str, str, str, str], list[tuple[float, float]]] = defaultdict(list)
     for row, ours, bound in rows(HERE / "calibration_sample.csv"):
-        cells[row["kernel"], row["hardware"], row["framework"]].append((ours, bound))
+        cells[row["kernel"], row["hardware"], row["framework"], row["kv_dtype"] or row["dtype"]].append((ours, bound))
     for row, ours, bound in rows(HERE / "h100_focus.csv"):
         name = "gemm, m = 1 (all)" if row["kernel"] == "gemm" else "decode_attention, 32/8 heads of 128 (all)"
-        cells[name, row["hardware"], row["framework"]].append((ours, bound))
-    for (kernel, device, framework), pairs in cells.items():
+        cells[name, row["hardware"], row["framework"], "bf16"].append((ours, bound))
+    for (kernel, device, framework, dtype), pairs in cells.items():
         ours = [pair[0] for pair in pairs]
         yield (
-            f"| {kernel} | {device} | {framework} | {len(pairs)} | {error(ours)} | {median(ours):.2f} | "
+            f"| {kernel} | {device} | {framework} | {dtype} | {len(pairs)} | {error(ours)} | {median(ours):.2f} | "
             f"{error(pair[1] for pair in pairs)} |"
         )
 

@@ -1,10 +1,11 @@
 """Transcribe measured rows: python validation/sample.py (needs pip install "tierscope[validation]").
 
-calibration_sample.csv: of the calibration rows (A100 and H100 rows with crc32(case key) % 10 == 0), at most ROWS per
-GPU, framework and family, evenly over their times.  h100_focus.csv: all calibration rows of the two cases that
-README.md reports one by one, m = 1 products on H100 and vLLM decode attention with 32 heads, 8 KV heads, head size 128
-on H100.  rows/kernels.csv: the small set that `tierscope validate --transcribed` takes, a draw of TRANSCRIBED rows of
-each suite up to LONGEST_S, over all GPUs, calibration and test rows.
+calibration_sample.csv: of the calibration rows (A100 and H100 rows with crc32(case key) % 10 == 0) up to
+CALIBRATION_LONGEST_S, at most ROWS per GPU, framework, family and element type, evenly over their times.
+h100_focus.csv: all bf16 calibration rows of the two cases that README.md reports one by one, m = 1 products on H100 and
+vLLM decode attention with 32 heads, 8 KV heads, head size 128 on H100.
+rows/kernels.csv: the small set that `tierscope validate --transcribed` takes, a draw of TRANSCRIBED rows of each suite
+up to LONGEST_S, over all GPUs, calibration and test rows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from simulator.validation.kernels.suite import SUITES, KernelSuite
 ROWS = 60
 TRANSCRIBED = 120
 LONGEST_S = 3e-4
+CALIBRATION_LONGEST_S = 1e-3
 HERE = Path(__file__).parent
 VERSIONS = {
     "a100-sxm-80gb": {"sglang": "0.5.10", "trtllm": "1.0.0", "vllm": "0.14.0"},
@@ -35,13 +37,9 @@ COLUMNS = ["kernel", "hardware", "framework", "version", *SHAPE, "measured_s"]
 
 
 def calibration_rows(suite: KernelSuite, source: database.Database) -> list[MeasuredRow]:
-    """Return the bf16 calibration rows of the pinned versions."""
+    """Return the calibration rows of the pinned versions."""
     rows, _ = select(suite, source, Selection(devices=tuple(VERSIONS)))
-    return [
-        row
-        for row in rows
-        if row.set == CALIBRATION and row.dtype == "bf16" and VERSIONS[row.device][row.framework] == row.version
-    ]
+    return [row for row in rows if row.set == CALIBRATION and VERSIONS[row.device][row.framework] == row.version]
 
 
 def values(row: MeasuredRow) -> dict[str, Any]:
@@ -52,19 +50,20 @@ def values(row: MeasuredRow) -> dict[str, Any]:
 
 
 def by_framework(rows: Iterable[MeasuredRow]) -> list[list[dict[str, Any]]]:
-    """Return the rows of each GPU and framework, the shortest first."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    """Return the rows of each GPU, framework and element type, the shortest first."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row.device, row.framework), []).append(values(row))
+        groups.setdefault((row.device, row.framework, row.dtype), []).append(values(row))
     for group in groups.values():
         group.sort(key=lambda row: (float(row["measured_s"]), [str(row.get(name)) for name in TIES]))
     return [groups[name] for name in sorted(groups)]
 
 
 def thinned(groups: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return at most ROWS of each group, evenly over their times."""
+    """Return at most ROWS of each group, evenly over their times, none longer than CALIBRATION_LONGEST_S."""
     chosen = []
-    for group in groups:
+    for rows in groups:
+        group = [row for row in rows if float(row["measured_s"]) <= CALIBRATION_LONGEST_S]
         step = max(1, len(group) / ROWS)
         chosen += [group[int(i * step)] for i in range(min(ROWS, len(group)))]
     return chosen
@@ -72,7 +71,7 @@ def thinned(groups: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 def in_focus(row: Mapping[str, Any]) -> bool:
     """Return whether a row is one of the two cases."""
-    if row["hardware"] != "h100-sxm":
+    if row["hardware"] != "h100-sxm" or "fp8" in (row.get("dtype"), row.get("kv_dtype")):
         return False
     if row["kernel"] == "gemm":
         return bool(row["m"] == 1)
