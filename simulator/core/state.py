@@ -197,7 +197,8 @@ class State:
         fill_dram(words, p.dram)
 
     def _empty_caches(self, p: Parameters) -> None:
-        self.sets[:] = new_sets(1, p.l2_ways, first_order(p.replacement))
+        lanes = 1 if p.grouped else p.group_lines  # the others are copied from the first when a set group is split
+        self.sets[: lanes * p.set_groups * p.partitions] = new_sets(1, p.l2_ways, first_order(p.replacement))
         self.set_groups[:, STREAK:] = p.l2_ways
         self.split[:] = 1 - p.grouped
         self.l1_sets[:] = new_sets(1, p.l1_ways, first_order(LRU))

@@ -223,7 +223,7 @@ def _kv_runs(write: KvWrite, layout: KvLayout) -> Iterator[Runs]:
     begin = -(-write.first // layout.page_tokens) * layout.page_tokens
     end = (write.first + write.count) // layout.page_tokens * layout.page_tokens
     if end > begin:
-        start, size = shares(0, (end - begin) // layout.page_tokens * layout.page_stride, write.count)
+        start, size = shares(0, (end - begin) // layout.page_tokens * layout.page_stride, write.count, write.sequences)
         yield pieces(layout.offset(sequence, 0, begin) + start[position], size[position])
     token = write.first + position
     alone = (token < begin) | (token >= max(begin, end))

@@ -84,7 +84,9 @@ def lower_prefill(
                 program.add(place, Op.READ, runs, turnover if first else 0, barrier=first, keep=mine)
             begun |= there
         kv_head = head if plan.packed else head // group_of(shape)
-        add_keys(program, shape, operands, place, sequence, kv_head, begin, end, plan.keys, cycles)
+        whole = begin + -(-(end - begin) // plan.keys) * plan.keys  # the mask hides keys that have been copied
+        loaded = np.minimum(whole, shape.kv_len)
+        add_keys(program, shape, operands, place, sequence, kv_head, begin, loaded, plan.keys, cycles)
         if plan.splits > 1:
             part = plan.queries * tiles.part_bytes
             program.add(
@@ -264,13 +266,18 @@ class _Tiles:
     ) -> Iterator[Runs]:
         """Yield what tiles touch of q or of the output.
 
-        Rows of one head are a tile of the matrix.  Packed ones are whole tokens' heads and parts of the first and the
-        last token: as short runs of many panels they would look scattered, so the same bytes are taken token by token.
+        Rows of one head are a tile of the matrix.  Packed ones, the heads of a group token by token, would look
+        scattered as short runs of many panels: their bytes are taken as if each group were a panel.  Of some of the
+        rows of a buffer they are whole tokens' heads and parts of the first and the last token.
         """
         width = matrix.row_bytes // self.shape.heads
         first = sequence * self.shape.query_len + row // self.group
         if self.group == 1:
             yield matrix.tile(first, rows, head * width, width)
+            return
+        if matrix.row_step == 1:  # heads of a group one token after the other: the rows of a tile are one run
+            place = head * matrix.rows * self.group + sequence * self.shape.query_len * self.group + row
+            yield contiguous(matrix.address + place * width, rows * width)
             return
         before = np.minimum(-row % self.group, rows)  # rows of a token begun by the tile before
         whole = (rows - before) // self.group

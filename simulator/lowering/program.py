@@ -207,10 +207,11 @@ def contiguous(address: ArrayLike, size: ArrayLike) -> Runs:
     return Runs(address, np.ones_like(address), size, np.zeros_like(address))
 
 
-def shares(base: int, total: int, parts: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def shares(base: int, total: int, parts: int, alike: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return address and size of each of `parts` contiguous shares of `total` bytes from `base` on: whole units of
-    4 KiB where there are enough of them to keep all SMs busy, whole sectors otherwise."""
-    granule = SHARE_BYTES if total >= MANY_SHARES * SHARE_BYTES else SECTOR_BYTES
+    4 KiB where there are enough of them, `alike` such totals being shared out at once, to keep all SMs busy, whole
+    sectors otherwise."""
+    granule = SHARE_BYTES if total * alike >= MANY_SHARES * SHARE_BYTES else SECTOR_BYTES
     bounds = np.arange(parts + 1, dtype=np.int64) * total // parts
     bounds = np.minimum(-(-bounds // granule) * granule, total)
     return base + bounds[:-1], np.diff(bounds)

@@ -183,7 +183,8 @@ KERNELS = [  # packed and persistent; a tile a CTA; packed; two tiles a CTA
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_prefill_reads_what_each_query_tile_sees(on: str, framework: Framework, data: st.DataObject) -> None:
-    """A tile of causal attention sees keys up to its last row's, from the window of its first row, in whole tiles.
+    """A tile of causal attention loads keys from the window of its first row up to its last row's, in whole tiles as
+    far as there are keys: the mask hides some after they came.
 
     The query heads of a group are rows of one tile, token by token, or each reads the keys for itself."""
     draw = data.draw
@@ -212,6 +213,7 @@ def test_prefill_reads_what_each_query_tile_sees(on: str, framework: Framework, 
         first = 0
         if shape.window is not None:
             first = max(0, past + row // packed - shape.window + 1) // plan.keys * plan.keys
+        last = min(-(-last // plan.keys) * plan.keys, shape.kv_len)
         expected[first:last] += group // packed
     records = records_of(kernel)
     for base in (KEY, VALUE):
