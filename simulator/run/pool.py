@@ -1,15 +1,16 @@
 """Predicting many cases, on several processes where they are many.
 
 numba's cache on disk is not safe under concurrent writers: the parent compiles first, workers are spawned and only
-read.  Workers ignore an interrupt; the parent ends them.
+read.  Workers ignore an interrupt; the parent ends them, and they end themselves when it is gone.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import random
+import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,11 +20,12 @@ from functools import cache
 from typing import Any
 
 from simulator import hardware
+from simulator.core.compiled import is_compiled
 from simulator.errors import DeadlockError, TierscopeError
 from simulator.hardware import Hardware
 from simulator.run.cases import KINDS, KernelCase, Row
 from simulator.run.counterfactual import predict_without
-from simulator.run.predict import Prediction, predict
+from simulator.run.predict import Prediction, predict, touched_bytes
 
 Json = dict[str, Any]
 Predicted = tuple[Row, Prediction | None, str]
@@ -34,6 +36,10 @@ WORTH_A_PROCESS = 16
 CHUNK = 4
 """Cases a worker is handed at a time: few, since what is in hand is lost at an interrupt, and messages are cheap
 beside a case (about 0.1 ms to 0.1 s)."""
+
+
+FLOPS_PER_BYTE = 100
+"""FLOPs that take about as long to simulate as a byte."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +85,12 @@ def predict_rows(
         yield row, prediction, error
 
 
-def outcomes(keys: Iterable[str], workers: int, seed: int = 0) -> Iterator[tuple[str, Json]]:
+def outcomes(keys: Iterable[str], workers: int) -> Iterator[tuple[str, Json]]:
     """Yield the prediction of every job (by its key), as they come; a failed one has the reason in `error`.
 
-    The order is drawn, so that the time left can be judged by the number left.
+    The largest come first, so that processes end together.
     """
-    order = sorted(set(keys))
-    random.Random(seed).shuffle(order)
+    order = sorted(set(keys), key=lambda key: (-_size(key), key))
     if not order:
         return
     if workers == 1 or len(order) <= CHUNK:
@@ -94,7 +99,7 @@ def outcomes(keys: Iterable[str], workers: int, seed: int = 0) -> Iterator[tuple
     _warm_up()
     chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_ignore_interrupt) as pool:
+    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_follow_parent) as pool:
         try:
             yield from _collect(pool, chunks, 2 * workers)
         except BrokenProcessPool as error:
@@ -124,13 +129,31 @@ def _collect(pool: ProcessPoolExecutor, chunks: Iterable[list[str]], ahead: int)
             yield from future.result()
 
 
-def _ignore_interrupt() -> None:
+def _follow_parent() -> None:
+    """Leave interrupts to the parent process, and end when it has: killed, it cannot say so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _warm_up() -> None:
-    """Compile what workers will need."""
-    predict(KINDS["gemm"].model_validate({"m": 1, "n": 64, "k": 64}), _device("a100-sxm-80gb", ()))
+    """Compile what workers will need, unless it is in the cache."""
+    if not is_compiled():
+        predict(KINDS["gemm"].model_validate({"m": 1, "n": 64, "k": 64}), _device("a100-sxm-80gb", ()))
+
+
+def _size(key: str) -> float:
+    """Return about how much work a job is, by the bytes it moves and its FLOPs: enough to
+    tell long ones."""
+    _, _, _, kernel, values = json.loads(key)
+    case = KINDS[kernel].model_validate(values)
+    return touched_bytes(case) + case.shape().flops / FLOPS_PER_BYTE
 
 
 def _predict_all(keys: Iterable[str]) -> list[tuple[str, Json]]:

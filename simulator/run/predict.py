@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 
 from simulator.core import counter
 from simulator.errors import CapacityError
@@ -57,9 +59,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class _Calls:
-    """The kernels of each call of one replay, and the bytes they touch together."""
+    """The calls of one replay: how many, the kernels of each, made when first wanted, and the bytes all touch."""
 
-    kernels: list[list[TracedKernel]]
+    count: int
+    kernels: Callable[[int], list[TracedKernel]]
     touched_bytes: int
 
 
@@ -76,19 +79,24 @@ def predict(
     if scalars is None:
         scalars = getattr(implementations(case.framework), case.kernel)
     assert scalars is not None
-    touched = _touched_bytes(case)
+    touched = touched_bytes(case)
     if touched > hardware.hbm.size_bytes:
         raise CapacityError(
             f"operands of {format_bytes(touched)} exceed the {format_bytes(hardware.hbm.size_bytes)} of {hardware.name}"
         )
-    if isinstance(case, GemmCase):
-        calls = _Calls(_gemm_calls(case, hardware, scalars), touched)
-    else:
-        calls = _Calls([_attention_call(case, hardware, scalars)], touched)
-    if reshape is not None:
-        calls = _Calls([[reshape(kernel) for kernel in kernels] for kernels in calls.kernels], touched)
+    lower = (
+        _gemm_calls(case, hardware, scalars)
+        if isinstance(case, GemmCase)
+        else lambda _: _attention_call(case, hardware, scalars)
+    )
+
+    @cache
+    def kernels(call: int) -> list[TracedKernel]:
+        return lower(call) if reshape is None else [reshape(kernel) for kernel in lower(call)]
+
+    calls = _Calls(case.weight_copies if isinstance(case, GemmCase) else 1, kernels, touched)
     runs, count = _replay(case, calls, hardware)
-    gap_ps = scalars.replay_ps // len(calls.kernels) if case.launch is LaunchMode.GRAPH else 0
+    gap_ps = scalars.replay_ps // calls.count if case.launch is LaunchMode.GRAPH else 0
     return _prediction(runs, count, gap_ps, hardware)
 
 
@@ -103,22 +111,22 @@ def _replay(case: KernelCase, calls: _Calls, hardware: Hardware) -> tuple[list[K
     """
     device = Device(hardware)
     if case.cache is CacheState.COLD:
-        return run_stream(device, _flat(calls.kernels), case.launch), len(calls.kernels)
+        every = chain.from_iterable(map(calls.kernels, range(calls.count)))
+        return run_stream(device, every, case.launch), calls.count
     if calls.touched_bytes > FRESH_FOOTPRINT.get(hardware.l2.replacement, FRESH_OTHERWISE) * hardware.l2.size_bytes:
-        clock = run_stream(device, calls.kernels[-1], case.launch)[-1].end_ps
-        return run_stream(device, calls.kernels[0], case.launch, clock), 1
-    if calls.touched_bytes <= RESIDENT_FOOTPRINT * hardware.l2.size_bytes:
-        calls = _Calls(calls.kernels[:1], calls.touched_bytes)
+        clock = run_stream(device, calls.kernels(calls.count - 1), case.launch)[-1].end_ps
+        return run_stream(device, calls.kernels(0), case.launch, clock), 1
+    copies = range(1 if calls.touched_bytes <= RESIDENT_FOOTPRINT * hardware.l2.size_bytes else calls.count)
     before, clock = [], 0
-    for kernels in calls.kernels:
-        before = run_stream(device, kernels, case.launch, clock)
+    for call in copies:
+        before = run_stream(device, calls.kernels(call), case.launch, clock)
         clock = before[-1].end_ps
     timed: list[KernelRun] = []
     last_ps = count = 0
     for _ in range(case.replays):
         start_ps = clock
-        for kernels in calls.kernels:
-            runs = run_stream(device, kernels, case.launch, clock)
+        for call in copies:
+            runs = run_stream(device, calls.kernels(call), case.launch, clock)
             clock = runs[-1].end_ps
             if _agree(before, runs):
                 return runs, 1
@@ -132,10 +140,11 @@ def _replay(case: KernelCase, calls: _Calls, hardware: Hardware) -> tuple[list[K
 
 
 def _agree(before: list[KernelRun], after: list[KernelRun]) -> bool:
-    """Return whether two calls took the same time and missed L2 as often."""
+    """Return whether two calls took the same time and found the same share of what they read in L2."""
     times = [runs[-1].end_ps - runs[0].ready_ps for runs in (before, after)]
     misses = [sum(int(run.counters[counter.READ_SECTOR_MISSES]) for run in runs) for runs in (before, after)]
-    return all(abs(ours - theirs) <= ALIKE * ours for theirs, ours in (times, misses))
+    read = misses[1] + sum(int(run.counters[counter.READ_SECTOR_HITS]) for run in after)
+    return all(abs(b - a) <= ALIKE * whole for (a, b), whole in ((times, times[1]), (misses, read)))
 
 
 def _prediction(runs: list[KernelRun], calls: int, gap_ps: int, hardware: Hardware) -> Prediction:
@@ -156,13 +165,9 @@ def _prediction(runs: list[KernelRun], calls: int, gap_ps: int, hardware: Hardwa
     )
 
 
-def _flat(calls: list[list[TracedKernel]]) -> Iterator[TracedKernel]:
-    for kernels in calls:
-        yield from kernels
-
-
-def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> list[list[TracedKernel]]:
-    """Return the kernels of each call: an fp8 product with the cast of its input, where the framework casts it."""
+def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> Callable[[int], list[TracedKernel]]:
+    """Return what makes the kernels of each call: an fp8 product with the cast of its input, where the framework casts
+    it."""
     shape = case.shape()
     source_bytes = pitch_of(shape.m) * _whole_sectors(shape.k * shape.activation_dtype.bytes)
     weight_bytes = pitch_of(shape.n) * _whole_sectors(shape.k * shape.weight_dtype.bytes)
@@ -177,8 +182,8 @@ def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> 
     pinned = Pinned(case.tile_m, case.tile_n)
     if cast and case.framework is not Framework.TRTLLM and pinned == CHOSEN:
         pinned = cutlass_tile(case.m)
-    calls = []
-    for copy in range(case.weight_copies):
+
+    def call(copy: int) -> list[TracedKernel]:
         source = copy % len(inputs)
         kernels: list[TracedKernel] = []
         if cast:
@@ -187,8 +192,9 @@ def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> 
         operands = _gemm_operands(shape, addresses, f"x{source}", f"w{copy}")
         rows = case.raster_rows
         products = gemm.lower(shape, operands, hardware, scalars, len(kernels), pinned=pinned, raster_rows=rows)
-        calls.append([*kernels, *products])
-    return calls
+        return [*kernels, *products]
+
+    return call
 
 
 def _is_cast(case: GemmCase) -> bool:
@@ -270,7 +276,7 @@ def _attention_call(
     return kernels
 
 
-def _touched_bytes(case: KernelCase) -> int:
+def touched_bytes(case: KernelCase) -> int:
     """Return the bytes of all operands of one replay."""
     shape = case.shape()
     if isinstance(case, GemmCase):

@@ -89,6 +89,31 @@ def test_counterfactuals_predict_the_same_rows(tierscope: Command, checkpoint: P
     assert all(row["median_time_ratio"] < 1 for row in rows)
 
 
+def wait_for_a_prediction(process: subprocess.Popen[str], checkpoint: Path) -> None:
+    """Wait until a first prediction is in the checkpoint, or the process has ended."""
+    while process.poll() is None and (not checkpoint.exists() or checkpoint.read_text().count("\n") < 2):
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for the children of a process")
+def test_no_worker_outlives_a_command_that_is_killed(tmp_path: Path) -> None:
+    command = (*SMALL, "--sample", "120", "--jobs", "2", "prefill-attention", "--checkpoint", "own.jsonl")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-m", "simulator", *command]
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL, text=True)
+    wait_for_a_prediction(process, tmp_path / "own.jsonl")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
+    process.terminate()
+    assert process.wait(timeout=10) == -signal.SIGTERM
+    for _ in range(100):
+        left = [child for child in children if Path(f"/proc/{child}").exists()]
+        if not left:
+            break
+        time.sleep(0.1)
+    assert not left
+
+
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     """Interrupted after the first prediction; the same command makes the others."""
     command = (*SMALL, "--sample", "12", "--jobs", "1", "prefill-attention", "--checkpoint", "own.jsonl")
@@ -98,8 +123,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
         arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     done = tmp_path / "own.jsonl"
-    while process.poll() is None and (not done.exists() or done.read_text().count("\n") < 2):
-        time.sleep(0.01)
+    wait_for_a_prediction(process, done)
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130, messages

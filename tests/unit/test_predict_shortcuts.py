@@ -55,7 +55,7 @@ def every_call(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_calls_left_out_are_like_those_made(case: KernelCase, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stays in L2 from call to call, and what does not, is known without trying."""
-    share = predicting._touched_bytes(case) / SMALL.l2.size_bytes
+    share = predicting.touched_bytes(case) / SMALL.l2.size_bytes
     assert 3 < share < 4 or share < 0.25
     ours, all_calls = of(case, SMALL, monkeypatch, every_call)
     assert ours.time_s == pytest.approx(all_calls.time_s, rel=0.02)

@@ -78,7 +78,7 @@ def plan(
 
 def run(todo: Plan, checkpoint: Checkpoint, workers: int, advance: Callable[[], None] = lambda: None) -> None:
     """Predict what the checkpoint lacks, on `workers` processes; `advance` is called after each prediction."""
-    for key, prediction in outcomes(todo.missing(checkpoint), workers, todo.selection.seed):
+    for key, prediction in outcomes(todo.missing(checkpoint), workers):
         checkpoint.add(key, prediction)
         advance()
 
