@@ -1,31 +1,46 @@
 """Mean errors of the gate's draw: python validation/cells.py [FILE]
 
-Prints, for each suite and part of validation/cells.json (or of FILE, such as an older one from the history), the mean
-absolute percentage error over all calibration and over all test rows, and over those of each element type: the cells'
-own, weighted by their rows.
+Prints the mean absolute percentage errors of validation/cells.json (or of FILE, such as an older one from the history)
+by part, element type, framework and GPU, test and calibration rows apart, and marks what is over its limit or no better
+than its line.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from simulator.report.accuracy_summary import CALIBRATION, TEST, summary
+from simulator.report.sheet import render_sheet
+from simulator.validation.kernels import cells, gate
+from simulator.validation.kernels.suite import SUITES
 
 COMMITTED = Path(__file__).with_name("cells.json")
+WIDTH = 200
+
+
+def verdicts(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the cells of a gate with their limits and what they come to."""
+    for cell in gate.read(path)["cells"]:
+        part = next((part for part in SUITES[cell["suite"]].parts if part.name == cell["part"]), None)
+        limit = cells.limit_of(part, cell["set"], cell["framework"], cell["dtype"]) if part else None
+        line = cell.get("line")  # older files have none
+        yield cell | {
+            "target": limit,
+            "within_target": None if limit is None else cell["mape"] <= limit,
+            "beats_line": None if line is None else cell["mape"] < line,
+        }
 
 
 def main() -> None:
-    """Print one line per suite, part, set and element type."""
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else COMMITTED
-    sums: dict[tuple[str, str, str, str], list[float]] = defaultdict(lambda: [0, 0.0])
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        for dtype in ("all", cell["dtype"]):
-            total = sums[cell["suite"], cell["part"], cell["set"], dtype]
-            total[0] += cell["rows"]
-            total[1] += cell["rows"] * cell["mape"]
-    for (suite, part, which, dtype), (rows, error) in sums.items():
-        print(f"{suite:18s} {part:28s} {which:12s} {dtype:5s} {rows:5.0f} rows {100 * error / rows:5.1f} %")
+    """Print a table for test and one for calibration rows."""
+    found = list(verdicts(Path(sys.argv[1]) if len(sys.argv) > 1 else COMMITTED))
+    for kind in (TEST, CALIBRATION):
+        sheet = summary(found, kind)
+        print(render_sheet(sheet, WIDTH))
+        print(f"{sheet.note}\n")
 
 
 if __name__ == "__main__":

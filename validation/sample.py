@@ -2,8 +2,6 @@
 
 calibration_sample.csv: of the calibration rows (A100 and H100 rows with crc32(case key) % 10 == 0) up to
 CALIBRATION_LONGEST_S, at most ROWS per GPU, framework, family and element type, evenly over their times.
-h100_focus.csv: all bf16 calibration rows of the two cases that README.md reports one by one, m = 1 products on H100 and
-vLLM decode attention with 32 heads, 8 KV heads, head size 128 on H100.
 rows/kernels.csv: the small set that `tierscope validate --transcribed` takes, a draw of TRANSCRIBED rows of each suite
 up to LONGEST_S, over all GPUs, calibration and test rows.
 """
@@ -69,16 +67,6 @@ def thinned(groups: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return chosen
 
 
-def in_focus(row: Mapping[str, Any]) -> bool:
-    """Return whether a row is one of the two cases."""
-    if row["hardware"] != "h100-sxm" or "fp8" in (row.get("dtype"), row.get("kv_dtype")):
-        return False
-    if row["kernel"] == "gemm":
-        return bool(row["m"] == 1)
-    heads = (row.get("heads"), row.get("kv_heads"), row.get("head_dim"), row.get("window"))
-    return row["kernel"] == "decode_attention" and row["framework"] == "vllm" and heads == (32, 8, 128, 0)
-
-
 def write(target: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows under a header."""
     with target.open("w", newline="") as file:
@@ -88,19 +76,15 @@ def write(target: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -
 
 
 def main() -> None:
-    """Write the three files."""
+    """Write the two files."""
     source = database.installed()
     sample: list[dict[str, Any]] = []
-    focus: list[dict[str, Any]] = []
     small: list[dict[str, Any]] = []
     for suite in SUITES.values():
-        groups = by_framework(calibration_rows(suite, source))
-        sample += thinned(groups)
-        focus += [row for group in groups for row in group if in_focus(row)]
+        sample += thinned(by_framework(calibration_rows(suite, source)))
         drawn, _ = select(suite, source, Selection(sample=TRANSCRIBED, longest_s=LONGEST_S))
         small += [transcribed.to_csv_values(row, f"{database.SOURCE} {row.source}") for row in drawn]
     write(HERE / "calibration_sample.csv", COLUMNS, sample)
-    write(HERE / "h100_focus.csv", COLUMNS, focus)
     write(HERE / "rows" / transcribed.FILE, transcribed.COLUMNS, small)
 
 

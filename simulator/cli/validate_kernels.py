@@ -42,6 +42,7 @@ class KernelOptions:
     frameworks: tuple[str, ...]
     overrides: tuple[str, ...]
     without: tuple[str, ...]
+    without_sample: int | None
     sample: int | None
     seed: int
     longest: str | None
@@ -76,6 +77,12 @@ def kernel_options(function: F) -> F:
             type=click.Choice([*MECHANISMS, ALL]),
             help="Predict the same rows once more with this mechanism switched off.  May be given again.",
         ),
+        click.option(
+            "--without-sample",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Switch mechanisms off for N of the rows drawn a suite [default: all].",
+        ),
         click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes [default: as many as processors]."),
         click.option("--checkpoint", type=path, help="Keep predictions in this file and go on from it."),
         click.option("--transcribed", is_flag=True, help="Take the few rows that ship instead of the database."),
@@ -92,11 +99,14 @@ def kernel_choice(suites: tuple[str, ...], common: Json, kernel: Json) -> Kernel
     """Return the options given; raises ConfigError where two exclude each other."""
     if kernel["every"] and kernel["sample"] is not None:
         raise ConfigError("--sample and --all exclude each other; give one")
+    if kernel["without_sample"] is not None and not kernel["without"]:
+        raise ConfigError("--without-sample needs --without; say which mechanisms to switch off")
     return KernelOptions(
         suites=suites,
         **common,
         frameworks=kernel["framework"],
         without=MECHANISMS if ALL in kernel["without"] else tuple(dict.fromkeys(kernel["without"])),
+        without_sample=kernel["without_sample"],
         sample=None if kernel["every"] else kernel["sample"] or DEFAULT_SAMPLE,
         seed=kernel["seed"] or 0,
         longest=kernel["longest"],
@@ -149,9 +159,10 @@ def _plan(options: KernelOptions) -> Plan:
             raise ConfigError(f"--longest: {error}") from error
     selection = Selection(options.sample, options.seed, options.devices, options.frameworks, longest_s)
     if options.transcribed:
-        return accuracy.plan(options.suites, selection, transcribed.path(), options.overrides, options.without)
-    source = database.at(options.database) if options.database else database.installed()
-    return accuracy.plan(options.suites, selection, source, options.overrides, options.without)
+        source: database.Database | Path = transcribed.path()
+    else:
+        source = database.at(options.database) if options.database else database.installed()
+    return accuracy.plan(options.suites, selection, source, options.overrides, options.without, options.without_sample)
 
 
 @contextmanager
@@ -218,7 +229,7 @@ def _is_filled(path: Path) -> bool:
 
 def _emit(report: Json, options: KernelOptions) -> None:
     """Print the report in the form asked for, and write its pages."""
-    from simulator.report import accuracy, text
+    from simulator.report import accuracy, sheet, text
 
     if options.folder is not None:
         _write(report, options.folder, command_line(options))
@@ -228,7 +239,7 @@ def _emit(report: Json, options: KernelOptions) -> None:
         rendered = accuracy.render(report, width, color=terminal)
         worse = report.get("gate", {}).get("worse")
         if worse:
-            rendered += "\n" + accuracy.render_sheet(accuracy.gate_sheet(worse), width, color=terminal)
+            rendered += "\n" + sheet.render_sheet(accuracy.gate_sheet(worse), width, color=terminal)
         output(rendered, options.target)
     else:
         output(text.to_json(report) if options.form == "json" else accuracy.to_csv(report), options.target)
@@ -243,7 +254,8 @@ def command_line(options: KernelOptions) -> str:
     words += [f'--longest "{options.longest}"'] if options.longest else []
     words += ["--transcribed"] if options.transcribed else []
     words += [f'--set "{change}"' for change in options.overrides]
-    words += [f"--without {name}" for name in options.without]
+    words += ["--without all"] if options.without == MECHANISMS else [f"--without {name}" for name in options.without]
+    words += [f"--without-sample {options.without_sample}"] if options.without_sample else []
     words += [f"--report {options.folder.name}"] if options.folder else []
     return " ".join(words)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simulator.report import accuracy, accuracy_svg, html
+from simulator.report.accuracy_summary import PUBLISHED
 
 Report = Mapping[str, Any]
 
@@ -16,8 +17,8 @@ def render(report: Report, command: str) -> str:
         title="Predicted beside measured kernel times",
         circumstances=accuracy.circumstances(report),
         command=command,
-        how_to_read=accuracy.HOW_TO_READ,
-        overview=accuracy.overview(report),
+        how_to_read=f"{accuracy.HOW_TO_READ} {PUBLISHED}",
+        glance=list(accuracy.glance(report)),
         suites=[
             {
                 "name": suite["suite"],

@@ -7,7 +7,8 @@ from html import escape
 from typing import Any
 
 from simulator import units
-from simulator.report.accuracy import CALIBRATION, shape
+from simulator.report.accuracy import shape
+from simulator.report.accuracy_summary import CALIBRATION
 from simulator.report.bench import COLORS
 from simulator.report.figures.style import INK, MUTED
 from simulator.report.svg import Axis, line, text
@@ -22,6 +23,9 @@ RATIOS = (0.25, 4.0)
 
 NARROW = 100
 """Over less than this ratio every line of the grid has a label, else whole decades alone."""
+
+RADIUS = 2.4
+HALF_CIRCLE = f"a{RADIUS} {RADIUS} 0 0 1 "
 
 FRAMEWORKS = ("vllm", "sglang", "trtllm")
 
@@ -57,8 +61,8 @@ def _times(points: Sequence[Point], words: bool) -> Iterator[str]:
     yield line(across.at(low), up.at(low), across.at(high), up.at(high), MUTED)
     yield text((LEFT + PANEL - RIGHT) / 2, HEIGHT - 30, "measured (us)", "middle", MUTED)
     yield text(6, TOP - 8, "predicted (us)", "start", MUTED)
-    for point in points:
-        yield _mark(point, across.at(1e6 * point["measured_s"]), up.at(1e6 * point["predicted_s"]), words)
+    places = [(across.at(1e6 * point["measured_s"]), up.at(1e6 * point["predicted_s"])) for point in points]
+    yield from _marks(points, places, words)
 
 
 def _ratios(points: Sequence[Point], words: bool) -> Iterator[str]:
@@ -74,22 +78,41 @@ def _ratios(points: Sequence[Point], words: bool) -> Iterator[str]:
         yield text(PANEL + LEFT - 6, up.at(ratio) + 4, f"{ratio:g}", "end", MUTED, size=10)
     yield text((3 * PANEL + LEFT - RIGHT) / 2, HEIGHT - 30, "operands of one call", "middle", MUTED)
     yield text(PANEL + 6, TOP - 8, "predicted / measured", "start", MUTED)
-    for point in points:
-        ratio = min(max(point["ratio"], RATIOS[0]), RATIOS[1])
-        yield _mark(point, across.at(point["bytes"]), up.at(ratio), words)
+    ratios = [min(max(point["ratio"], RATIOS[0]), RATIOS[1]) for point in points]
+    places = [(across.at(point["bytes"]), up.at(ratio)) for point, ratio in zip(points, ratios, strict=True)]
+    yield from _marks(points, places, words)
 
 
-def _mark(point: Point, x: float, y: float, words: bool) -> str:
-    ink = _ink(point["framework"])
-    look = f'fill="none" stroke="{ink}"' if point["set"] == CALIBRATION else f'fill="{ink}" fill-opacity=".55"'
-    if not words:
-        return f'<circle cx="{x}" cy="{y}" r="2.4" {look}/>'
-    said = (
+def _marks(points: Sequence[Point], places: Sequence[tuple[float, float]], words: bool) -> Iterator[str]:
+    """Yield the circles of points: one path for all of a kind, or each with a tooltip."""
+    kinds: dict[str, list[tuple[Point, float, float]]] = {}
+    for point, (x, y) in zip(points, places, strict=True):
+        ink = _ink(point["framework"])
+        ring = point["set"] == CALIBRATION
+        look = f'fill="none" stroke="{ink}"' if ring else f'fill="{ink}" fill-opacity=".55"'
+        kinds.setdefault(look, []).append((point, x, y))
+    for look, marks in kinds.items():
+        if words:
+            circles = (
+                f'<circle cx="{x}" cy="{y}" r="{RADIUS}"><title>{_said(point)}</title></circle>'
+                for point, x, y in marks
+            )
+            yield f"<g {look}>{''.join(circles)}</g>"
+        else:
+            yield f'<path {look} d="{"".join(_circle(x, y) for _, x, y in marks)}"/>'
+
+
+def _circle(x: float, y: float) -> str:
+    """Return a circle as a part of a path."""
+    return f"M{x - RADIUS:.1f} {y:.1f}{HALF_CIRCLE}{2 * RADIUS} 0{HALF_CIRCLE}{-2 * RADIUS} 0"
+
+
+def _said(point: Point) -> str:
+    return escape(
         f"{point['framework']} {point['version']} {point['dtype']}, {shape(point)}: measured "
         f"{units.format_time(point['measured_s'])}, predicted {units.format_time(point['predicted_s'])} "
         f"(x {point['ratio']:.2f}), {point['limiter']}"
     )
-    return f'<circle cx="{x}" cy="{y}" r="2.4" {look}><title>{escape(said)}</title></circle>'
 
 
 def _legend(points: Sequence[Point]) -> Iterator[str]:

@@ -68,7 +68,7 @@ def test_the_gate_passes_what_it_was_set_by_and_names_what_got_worse(
     (tmp_path / "cells.json").write_text(json.dumps(gate))
     failed = tierscope(*run, "--gate", "cells.json")
     assert failed.code == 1
-    table = failed.out.split("Cells worse than committed\n")[1]
+    table = failed.out.split("Cells that are not as committed\n")[1]
     assert gate["cells"][0]["hardware"] in table and table.rstrip().endswith("worse")
 
 
@@ -80,8 +80,8 @@ def test_csv_has_a_row_for_every_kernel(tierscope: Command, checkpoint: Path) ->
 
 
 def test_counterfactuals_predict_the_same_rows(tierscope: Command, checkpoint: Path) -> None:
-    run = ("validate", "gemm", "--transcribed", "--sample", "2", "--longest", "20 us", "--checkpoint", checkpoint)
-    finished = tierscope(*run, "--without", "launch", "--format", "json")
+    run = ("validate", "gemm", "--transcribed", "--sample", "3", "--longest", "20 us", "--checkpoint", checkpoint)
+    finished = tierscope(*run, "--without", "launch", "--without-sample", "2", "--format", "json")
     (suite,) = json.loads(finished.out)["suites"]
     rows = [row for row in suite["counterfactuals"] if (row["part"], row["hardware"]) == ("all sizes", "all")]
     assert {row["without"] for row in rows} == {"launch"}
@@ -159,6 +159,7 @@ MISTAKES = [
     (("validate", "gemm", "--transcribed", "--longest", "3 parsecs"), "--longest"),
     (("validate", "gemm", "--transcribed", "--set", "l2.sise=3"), "l2.sise"),
     (("validate", "gemm", "--transcribed", "--without", "luck"), "'luck'"),
+    (("validate", "gemm", "--transcribed", "--without-sample", "3"), "needs --without"),
     (("validate", "gemm", "--transcribed", "--gate", "none.json"), "none.json"),
     (("validate", "gemm", "--transcribed", "--checkpoint", "notes.txt"), "notes.txt: line 1: not a checkpoint"),
     (("validate", "gemm", "--transcribed", "--report", "notes.txt"), "notes.txt"),

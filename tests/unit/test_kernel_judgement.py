@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,17 @@ import pytest
 
 from simulator import hardware
 from simulator.errors import ConfigError
+from simulator.report.accuracy_summary import summary
+from simulator.report.values import DASH
 from simulator.run.cases import DecodeAttentionCase, GemmCase
 from simulator.validation.kernels import cells, gate
 from simulator.validation.kernels.baselines import best_line, least_bytes, line_error, roofline_s
 from simulator.validation.kernels.cells import Judged
+from simulator.validation.kernels.known_gaps import KNOWN_GAPS, known_gap
 from simulator.validation.kernels.rows import CALIBRATION, TEST, MeasuredRow
 from simulator.validation.kernels.suite import SUITES
+
+ROOT = Path(__file__).parents[2]
 
 
 def judged(ratio: float, m: int = 1, kind: str = TEST, dtype: str = "bf16", roofline: float = 0.5) -> Judged:
@@ -52,6 +58,34 @@ def test_targets_are_for_bf16_test_rows_and_parts_hold_what_they_say() -> None:
     assert found[narrow, CALIBRATION, "bf16"]["within_target"] is None
     assert found[narrow, TEST, "fp8"]["target"] is None
     assert (found[wide, TEST, "bf16"]["rows"], found[every, TEST, "bf16"]["rows"]) == (2, 3)
+
+
+def test_a_known_gap_is_one_of_the_list_and_speaks_of_a_direction() -> None:
+    numbers = re.findall(r"^(\d+)\. \*\*", (ROOT / "validation" / "DEVIATIONS.md").read_text(), re.MULTILINE)
+    assert {str(gap.number) for gap in KNOWN_GAPS} <= set(numbers)
+    cast = judged(0.5, dtype="fp8").row
+    assert known_gap(cast, 0.5).startswith("18: ")
+    assert known_gap(cast, 1.5) == ""
+    assert known_gap(judged(0.5).row, 0.5) == ""
+
+
+def test_mean_errors_at_a_glance() -> None:
+    """2 rows off by 10 and 6 by 30 % are off by 25 % together; marks are for single cells."""
+    cell = {"suite": "gemm", "part": "all sizes", "set": TEST, "dtype": "bf16", "target": 0.2, "beats_line": True}
+    cells = [
+        cell | {"hardware": "a100-sxm", "framework": "vllm", "rows": 2, "mape": 0.1, "within_target": True},
+        cell | {"hardware": "a100-sxm", "framework": "sglang", "rows": 6, "mape": 0.3, "within_target": False},
+        cell | {"hardware": "l40s", "framework": "vllm", "rows": 2, "mape": 0.1, "within_target": True}
+        | {"beats_line": False},
+    ]  # fmt: skip
+    sheet = summary(cells)
+    assert sheet.columns[-3:] == (">all GPUs", ">a100", ">l40s")
+    assert [row[3:] for row in sheet.rows] == [
+        ("sglang", "20", "30.0", "30.0!", DASH),
+        ("vllm", "20", "10.0", "10.0", "10.0*"),
+        ("all", "", "22.0", "25.0", "10.0*"),
+    ]
+    assert summary(cells, CALIBRATION).rows == []
 
 
 def test_the_worst_are_too_slow_or_too_fast() -> None:
@@ -96,11 +130,11 @@ SELECTION = {
 }  # fmt: skip
 
 
-def report(*mape: float, rows: int = 10) -> dict:
+def report(*mape: float, rows: int = 10, limit: float | None = None) -> dict:
     names = ("suite", "part", "set", "hardware", "framework", "dtype")
     found = [
         dict(zip(names, ("gemm", "all sizes", "test", f"gpu{i}", "vllm", "bf16"), strict=True))
-        | {"rows": rows, "mape": x}
+        | {"rows": rows, "mape": x, "line": 0.2, "within_target": None if limit is None else x <= limit}
         for i, x in enumerate(mape)
     ]
     return {"selection": SELECTION, "suites": [{"suite": "gemm", "cells": found}]}
@@ -123,6 +157,18 @@ def test_the_gate_fails_what_got_worse_alone(tmp_path: Path) -> None:
     assert {cell["why"] for cell in gate.compare(before, report(0.1, 0.2, 0.3, rows=9))} == {"has 9 rows"}
     again = gate.committed(report(0.1, 0.2, 0.25), before)
     assert [cell["tolerance"] for cell in again["cells"]] == [0.01, 0.01, 0.05]
+
+
+def test_a_known_gap_that_closes_is_promoted() -> None:
+    """0.21 over a limit of 0.2 is a gap; once within, it has to be committed, and then may not go over again."""
+    first = gate.committed(report(0.15, 0.21, limit=0.2))
+    assert [cell["gap"] for cell in first["cells"]] == [False, True]
+    assert gate.compare(first, report(0.15, 0.215, limit=0.2)) == []
+    (closed,) = gate.compare(first, report(0.15, 0.195, limit=0.2))
+    assert (closed["hardware"], closed["why"].partition(":")[0]) == ("gpu1", "closed its gap")
+    promoted = gate.committed(report(0.15, 0.195, limit=0.2), first)
+    (over,) = gate.compare(promoted, report(0.15, 0.201, limit=0.2))
+    assert (over["hardware"], over["why"]) == ("gpu1", "over its limit")
 
 
 def test_a_gate_is_for_the_rows_it_was_set_on(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ each mechanism buys.  Its keys are described in validation/README.md."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import simulator
 from simulator import hardware
@@ -18,7 +20,9 @@ from simulator.validation.kernels.baselines import least_bytes, roofline_s
 from simulator.validation.kernels.cells import Judged
 from simulator.validation.kernels.checkpoint import Checkpoint, model_digest
 from simulator.validation.kernels.database import Database
+from simulator.validation.kernels.known_gaps import known_gap
 from simulator.validation.kernels.rows import Ledger, MeasuredRow, Selection, select
+from simulator.validation.kernels.sampling import stratified
 from simulator.validation.kernels.suite import SUITES, KernelSuite
 
 Json = dict[str, Any]
@@ -28,7 +32,8 @@ SCHEMA = "tierscope.accuracy/1"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to do: the rows of each suite, and with which mechanisms switched off they are predicted again."""
+    """What a run is to do: the rows of each suite, and which of them are predicted again with which mechanisms switched
+    off (`again`: a part of `rows`, drawn when `without_sample` says how many)."""
 
     selection: Selection
     source: Database | Path
@@ -36,11 +41,13 @@ class Plan:
     ledgers: dict[str, Ledger]
     overrides: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    without_sample: int | None = None
+    again: dict[str, list[MeasuredRow]] = field(default_factory=dict)
 
     def jobs(self) -> Iterator[Job]:
         """Yield every prediction needed; equal ones stand more than once."""
-        for without in ("", *self.without):
-            for rows in self.rows.values():
+        for without, suites in (("", self.rows), *((name, self.again) for name in self.without)):
+            for rows in suites.values():
                 yield from (job(row, self.overrides, without) for row in rows)
 
     def missing(self, checkpoint: Checkpoint) -> set[str]:
@@ -59,8 +66,10 @@ def plan(
     source: Database | Path,
     overrides: Sequence[str] = (),
     without: Sequence[str] = (),
+    without_sample: int | None = None,
 ) -> Plan:
-    """Return what is to be done for the suites named, with rows from the database or a transcribed file.
+    """Return what is to be done for the suites named, with rows from the database or a transcribed file, of which
+    mechanisms are switched off for `without_sample` a suite (None: all).
 
     Raises ConfigError when nothing that was asked for is there.
     """
@@ -73,7 +82,18 @@ def plan(
             rows[name], ledgers[name] = transcribed.select(suite, selection, source)
     for device in {row.device for found in rows.values() for row in found}:
         hardware.load(device, overrides)  # a mistake in the overrides is said before any work is done
-    return Plan(selection, source, rows, ledgers, tuple(overrides), tuple(without))
+    again = {name: _drawn(found, without_sample, selection.seed) for name, found in rows.items()}
+    return Plan(selection, source, rows, ledgers, tuple(overrides), tuple(without), without_sample, again)
+
+
+def _drawn(rows: list[MeasuredRow], count: int | None, seed: int) -> list[MeasuredRow]:
+    """Return `count` of the rows drawn (None: all), evenly over GPUs, and over sizes within each."""
+    if count is None:
+        return rows
+    devices = sorted({row.device for row in rows})
+    strata = np.array([devices.index(row.device) for row in rows], np.int64)
+    sizes = np.array([least_bytes(row.case) for row in rows], np.float64)
+    return [rows[place] for place in stratified(strata, sizes, count, seed)]
 
 
 def run(todo: Plan, checkpoint: Checkpoint, workers: int, advance: Callable[[], None] = lambda: None) -> None:
@@ -110,6 +130,7 @@ def describe(todo: Plan) -> Json:
         "longest_s": selection.longest_s,
         "overrides": list(todo.overrides),
         "without": list(todo.without),
+        "without_sample": todo.without_sample,
     }
 
 
@@ -168,9 +189,12 @@ def _counterfactuals(
     suite: KernelSuite, todo: Plan, judged: Sequence[Judged], checkpoint: Checkpoint
 ) -> Iterator[Json]:
     """Yield, by mechanism, part, set and GPU, the mean error with and without the mechanism on the same rows."""
+    chosen = {row.source for row in todo.again[suite.name]}
     for name in todo.without:
         pairs = []
         for each in judged:
+            if each.row.source not in chosen:
+                continue
             prediction = checkpoint.known[job(each.row, todo.overrides, name).key]
             if not prediction["error"]:
                 pairs.append((each, Judged(each.row, prediction, each.roofline_s)))
@@ -216,4 +240,5 @@ def _point(each: Judged) -> Json:
         "l2_hit_rate": found["l2_hit_rate"],
         "dram_bytes": found["dram_read_bytes"] + found["dram_write_bytes"],
         "limiter": found["limiter"],
+        "known_gap": known_gap(row, each.ratio),
     }

@@ -47,9 +47,14 @@ def _cells_of(suite: KernelSuite, part: Part, judged: Sequence[Judged]) -> Itera
             groups.setdefault((row.set, row.device, row.framework, row.dtype), []).append(each)
     for key in sorted(groups):
         kind, device, framework, dtype = key
-        target = part.limits.get(framework) if kind == TEST and dtype == "bf16" else None
+        target = limit_of(part, kind, framework, dtype)
         named = {"suite": suite.name, "part": part.name, "set": kind}
         yield named | {"hardware": device, "framework": framework, "dtype": dtype} | errors(groups[key], target)
+
+
+def limit_of(part: Part, kind: str, framework: str, dtype: str) -> float | None:
+    """Return the largest mean error allowed to a cell: limits are for bf16 test rows."""
+    return part.limits.get(framework) if kind == TEST and dtype == "bf16" else None
 
 
 def errors(judged: Sequence[Judged], target: float | None = None) -> Json:

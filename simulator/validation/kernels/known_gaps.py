@@ -1,0 +1,135 @@
+"""Which entry of validation/DEVIATIONS.md speaks of a row, if one does, in the direction in which it is off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
+from simulator.validation.kernels.rows import MeasuredRow
+
+HOPPER = ("h100-sxm", "h200-sxm")
+BLACKWELL = ("b200-sxm", "b300-sxm", "gb200", "gb300")  # of data centres
+LARGE_FLOPS = 10**11
+
+
+@dataclass(frozen=True)
+class KnownGap:
+    """An entry: its number, what it says in short, whether it makes predictions too fast, the kernels it is about, and
+    the rows."""
+
+    number: int
+    words: str
+    too_fast: bool
+    kernel: type[KernelCase]
+    concerns: Callable[[MeasuredRow], bool]
+
+
+def known_gap(row: MeasuredRow, ratio: float) -> str:
+    """Return the number and the words of the first entry that speaks of a row with this predicted / measured; or ""."""
+    for gap in KNOWN_GAPS:
+        if isinstance(row.case, gap.kernel) and (ratio < 1) == gap.too_fast and gap.concerns(row):
+            return f"{gap.number}: {gap.words}"
+    return ""
+
+
+def _product(row: MeasuredRow) -> GemmCase:
+    assert isinstance(row.case, GemmCase)
+    return row.case
+
+
+def _decode(row: MeasuredRow) -> DecodeAttentionCase:
+    assert isinstance(row.case, DecodeAttentionCase)
+    return row.case
+
+
+def _prompt(row: MeasuredRow) -> PrefillAttentionCase:
+    assert isinstance(row.case, PrefillAttentionCase)
+    return row.case
+
+
+KNOWN_GAPS = (
+    KnownGap(
+        4,
+        "the clock does not throttle",
+        True,
+        GemmCase,
+        lambda row: row.device == "l40s" and _product(row).shape().flops > LARGE_FLOPS,
+    ),
+    KnownGap(
+        6,
+        "k is split where the library does not",
+        True,
+        GemmCase,
+        lambda row: (row.device, row.framework) == ("l40s", "trtllm") and 1536 <= _product(row).n <= 2048,
+    ),
+    KnownGap(
+        18, "what the fp8 cast takes", True, GemmCase, lambda row: row.dtype == "fp8" and row.framework != "sglang"
+    ),
+    KnownGap(
+        5,
+        "head size 192 under SGLang",
+        True,
+        DecodeAttentionCase,
+        lambda row: row.framework == "sglang" and _decode(row).head_dim == 192,
+    ),
+    KnownGap(
+        5,
+        "FlashAttention-4 runs as FlashAttention-3",
+        True,
+        DecodeAttentionCase,
+        lambda row: row.framework == "vllm" and _decode(row).head_dim == 512,
+    ),
+    KnownGap(
+        5,
+        "K read as V",
+        False,
+        DecodeAttentionCase,
+        lambda row: (
+            (row.device, row.version) == ("a100-sxm-80gb", "1.0.0") and _decode(row).heads == _decode(row).kv_heads
+        ),
+    ),
+    KnownGap(
+        23,
+        "fp8 under SGLang on Blackwell",
+        True,
+        DecodeAttentionCase,
+        lambda row: row.device in BLACKWELL and (row.framework, row.dtype) == ("sglang", "fp8"),
+    ),
+    KnownGap(
+        23,
+        "groups over 16 have another kernel",
+        False,
+        DecodeAttentionCase,
+        lambda row: row.device in BLACKWELL and _decode(row).heads > 16 * _decode(row).kv_heads,
+    ),
+    KnownGap(
+        5, "converting an fp8 cache", True, DecodeAttentionCase, lambda row: row.device in HOPPER and row.dtype == "fp8"
+    ),
+    KnownGap(
+        29,
+        "Triton's kernel, spilled",
+        True,
+        PrefillAttentionCase,
+        lambda row: row.device in HOPPER and row.framework == "sglang" and _prompt(row).head_dim == 256,
+    ),
+    KnownGap(
+        30,
+        "what TensorRT-LLM does besides",
+        True,
+        PrefillAttentionCase,
+        lambda row: row.framework == "trtllm" and (_prompt(row).head_dim != 128 or row.dtype == "fp8"),
+    ),
+    KnownGap(
+        31,
+        "FlashAttention-3 in fp8, short prompts",
+        True,
+        PrefillAttentionCase,
+        lambda row: (
+            row.device in HOPPER
+            and (row.dtype, _prompt(row).head_dim) == ("fp8", 128)
+            and 64 <= _prompt(row).seq_len <= 256
+        ),
+    ),
+)
+"""The more particular first."""
