@@ -133,7 +133,7 @@ class HitExplainer:
 
     def _make_room(self) -> None:
         lines = self._parameters.group_lines
-        self._stack, _ = roomier(self._stack, FIRST_SLOTS)
+        self._stack, _ = roomier(self._stack, 1)
         known = self._explained
         if (int(self._stack.scalars[PAGES]) + 1) * lines > len(known.lines):
             self._explained = known._replace(

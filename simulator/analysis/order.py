@@ -19,7 +19,7 @@ from simulator.core.interleave import (
     interleave,
 )
 from simulator.core.program import RECORD_WORDS, pack
-from simulator.core.reuse_count import RUN_WORDS
+from simulator.core.visits import RUN_WORDS
 from simulator.hardware import Hardware
 from simulator.memory.occupancy import ctas_per_sm
 from simulator.trace.metadata import MAX_KERNELS

@@ -9,27 +9,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import reuse_count
-from simulator.core.reuse_count import BINS, COUNT_SCALARS, FINE, GROUPS, ORIGINS, Counts, Space, bin_edges
+from simulator.core.reuse_count import BATCH, BINS, COUNT_SCALARS, FINE, GROUPS, ORIGINS, QUEUE, Counts, Space, bin_edges
+from simulator.core.reuse_room import move_pages, renumber
 from simulator.core.reuse_stack import (
-    FREE_PART,
+    ENTRY_BITS,
+    FREE_PARTS,
     MAX_SHIFT,
     PAGES,
     PARTS,
-    PIECE_WORDS,
     SHIFT,
     SLOTS,
+    STRIP_UNITS,
+    UNITS,
     Stack,
-    move_slots,
+    aligned,
+    new_slots,
     new_stack,
+    new_table,
 )
+from simulator.core.visits import ACCESSES, CUT_SCALARS, PAGE, RUN, RUN_WORDS, cut
 
 PAGE_BYTES = 4096
 """Units are kept in pages of this size, or of one unit where that is larger."""
 
-FIRST_SLOTS, FIRST_PAGES, FIRST_PARTS = 1 << 16, 1 << 12, 1 << 10
+FIRST_SLOTS, FIRST_PAGES, FIRST_PARTS = 1 << 16, 1 << 12, 1 << 12
 MAX_PAGES = 1 << 22
 MAX_PART_BYTES = 1 << 28
-"""A stack that may sample holds at most 4 M pages (16 GiB of lines), and 256 MiB of pages touched in parts."""
+"""A stack that may sample holds at most 4 M pages (16 GiB of lines), and 256 MiB of strips touched in parts."""
+
+BUFFER_VISITS = 1 << 12
+"""Visits counted at a time: 128 KiB."""
 
 MAX_VISITS = 1 << 26
 """Visits to pages (about four seconds' worth) after which one that may sample takes half the pages."""
@@ -52,7 +61,6 @@ class Counted:
     unit_bytes: int
     rate: float  # of pages looked at, at the end
     accesses: int
-    sampled: int
     distances: Int64Array
     fine: Int64Array
     groups: Int64Array
@@ -130,13 +138,17 @@ class ReuseCounter:
         self._counts = Counts(
             scalars=np.zeros(COUNT_SCALARS, np.int64),
             distances=np.zeros(cells * BINS, np.int64),
-            fine=np.zeros(FINE, np.int64),
+            fine=aligned(FINE, np.int64),
+            queue=np.zeros(2 * QUEUE, np.int64),
             groups=np.zeros(GROUPS * (BINS + 1), np.int64),
             origins=np.zeros(cells * ORIGINS, np.int64),
             flows=np.zeros(kernel_classes**2, np.int64),
             gaps=np.zeros(BINS * 2, np.int64),
             windows=np.zeros(WINDOWS * reuse_count.WINDOW_WORDS, np.int64),
+            ahead=np.zeros(4 * BATCH, np.int64),
         )
+        self._visits = np.empty(BUFFER_VISITS * reuse_count.VISIT_WORDS, np.int64)
+        self._cut = np.zeros(CUT_SCALARS, np.int64)
         self._counts.scalars[reuse_count.WINDOW_END] = max(1, window_bytes // unit_bytes)
 
     @property
@@ -146,12 +158,19 @@ class ReuseCounter:
 
     def add(self, runs: Int64Array, kernel_class: int) -> None:
         """Count what runs of a kernel of one class touch."""
-        count = len(runs) // reuse_count.RUN_WORDS
-        while not reuse_count.count_runs(
+        self._cut[RUN] = self._cut[PAGE] = 0
+        while self._cut[RUN] * RUN_WORDS < len(runs):
+            count = cut(runs, self._cut, self._unit_shift, self._page_shift, self.shift, self._visits)
+            self.count(self._visits, count, kernel_class)
+
+    def count(self, visits: Int64Array, count: int, kernel_class: int) -> None:
+        """Count the first `count` of visits of a kernel of one class."""
+        counts = self._counts
+        while not reuse_count.count_visits(
             self._stack,
-            self._counts,
+            counts,
             self._space,
-            runs,
+            visits,
             count,
             self._unit_shift,
             self._page_shift,
@@ -159,13 +178,14 @@ class ReuseCounter:
             *self._classes,
         ):
             self._make_room()
-        if self._adaptive and self._counts.scalars[reuse_count.VISITS] >= MAX_VISITS and self.shift < MAX_SHIFT:
-            self._counts.scalars[reuse_count.VISITS] = 0
-            self._move(self.shift + 1, self._stack)
+        if self._adaptive and counts.scalars[reuse_count.VISITS] >= MAX_VISITS and self.shift < MAX_SHIFT:
+            counts.scalars[reuse_count.VISITS] = 0
+            self._move(self.shift + 1)
 
     def finish(self) -> Counted:
         """Return what was counted."""
         counts = self._counts
+        counts.scalars[reuse_count.NOW] = self._cut[ACCESSES]
         reuse_count.count_last(self._stack, counts)
         windows = counts.windows.reshape(-1, reuse_count.WINDOW_WORDS)
         kernels, tensors = self._classes
@@ -173,7 +193,6 @@ class ReuseCounter:
             unit_bytes=self.unit_bytes,
             rate=2.0**-self.shift,
             accesses=int(counts.scalars[reuse_count.NOW]),
-            sampled=int(counts.scalars[reuse_count.SAMPLED]),
             distances=counts.distances.reshape(kernels, tensors, BINS),
             fine=counts.fine,
             groups=counts.groups.reshape(GROUPS, BINS + 1),
@@ -184,35 +203,40 @@ class ReuseCounter:
         )
 
     def _make_room(self) -> None:
-        """Renumber the slots in use; give the stack more of what it lacks, or fewer pages to hold."""
+        """Give the stack more of what it lacks, or fewer pages to hold."""
         stack = self._stack
         pages, parts = int(stack.scalars[PAGES]), int(stack.scalars[PARTS])
-        crowded = 4 * pages >= 3 * MAX_PAGES or parts * self._units * 4 >= MAX_PART_BYTES
-        shift = self.shift
-        if self._adaptive and crowded and shift < MAX_SHIFT:
-            shift += 1
-        self._move(shift, stack)
+        crowded = 4 * pages >= 3 * MAX_PAGES or parts * STRIP_UNITS * 4 >= MAX_PART_BYTES
+        self._move(self.shift + (self._adaptive and crowded and self.shift < MAX_SHIFT))
 
-    def _move(self, shift: int, old: Stack) -> None:
-        self._stack, place = roomier(old, FIRST_SLOTS, shift)
-        window = int(self._counts.scalars[reuse_count.WINDOW_SLOT])
-        self._counts.scalars[reuse_count.WINDOW_SLOT] = int(np.count_nonzero(place[:window] >= 0))
+    def _move(self, shift: int) -> None:
+        self._stack, numbers = roomier(self._stack, BATCH, shift)
+        if numbers is not None:
+            scalars = self._counts.scalars
+            scalars[reuse_count.WINDOW_SLOT] = numbers[scalars[reuse_count.WINDOW_SLOT]]
 
 
-def roomier(old: Stack, least_slots: int, shift: int | None = None) -> tuple[Stack, NDArray[np.int32]]:
-    """Return a stack renumbered, with more of what it lacks, and the new number of each slot; with `shift`, only pages
-    that are sampled at that rate."""
-    units = len(old.pieces) // PIECE_WORDS
-    live = int(np.count_nonzero(old.weight[: int(old.scalars[SLOTS])]))
-    pages, table, parts = int(old.scalars[PAGES]), len(old.table) // 2, int(old.scalars[PARTS])
-    lacks_parts = old.scalars[FREE_PART] < 0 and (parts + 1) * units > len(old.parts)
-    new = new_stack(
-        units,
-        max(least_slots, len(old.weight) * (2 if 3 * live > len(old.weight) else 1)),
-        table * 2 if 8 * pages >= 5 * table else table,
-        len(old.parts) // units * (2 if lacks_parts else 1),
-    )
-    new.scalars[SHIFT] = old.scalars[SHIFT] if shift is None else shift
-    place = np.full(len(old.weight), -1, np.int32)
-    move_slots(old, new, place)
-    return new, place
+def roomier(s: Stack, visits: int, shift: int = 0) -> tuple[Stack, NDArray[np.int32] | None]:
+    """Return the stack with more of what it lacks for some more visits, only pages in it that are sampled at 2^-shift;
+    and the new number of each slot, if they have been numbered anew."""
+    fewer = shift > s.scalars[SHIFT]
+    words = 1 << int(s.scalars[ENTRY_BITS])
+    if fewer or 4 * (int(s.scalars[PAGES]) + visits) * words >= 3 * len(s.table):
+        size = len(s.table) // words * (1 if fewer else 2)
+        table, strips = new_table(int(s.scalars[UNITS]), size)
+        s.scalars[SHIFT] = shift
+        new = s._replace(table=table, strips=strips)
+        move_pages(s, new)
+        s = new
+    if len(s.parts) // STRIP_UNITS - s.scalars[PARTS] + s.scalars[FREE_PARTS] < 2 * visits:
+        parts = aligned(2 * len(s.parts) + 2 * visits * STRIP_UNITS, np.int32)
+        parts[: len(s.parts)] = s.parts
+        s = s._replace(parts=parts)
+    if not fewer and s.scalars[SLOTS] + visits < len(s.weight):
+        return s, None
+    slots = int(s.scalars[SLOTS])
+    crowded = 3 * np.count_nonzero(s.weight[:slots]) > len(s.weight)
+    new = s._replace(**new_slots(2 * len(s.weight))) if crowded else s
+    numbers = np.empty(slots + 1, np.int32)
+    renumber(s, new, numbers)
+    return new, numbers

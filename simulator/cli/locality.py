@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from simulator.run.result import Json
     from simulator.trace.record import TraceHeader
 
-ANALYSIS = ("reuse_count.count_runs", "the analysis of locality", "ten seconds")
+ANALYSIS = ("reuse_count.count_visits", "the analysis of locality", "ten seconds")
 GRANULARITIES = ("sector", "line", "tile")
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from simulator.core.compiled import compiled, small_function
 from simulator.core.layout import Int64Array
 from simulator.core.program import ADDRESS, EXTENT, JOINED, RECORD_WORDS, REST, STRIDE, high, low
-from simulator.core.reuse_count import REQUESTER_BITS, RUN_WORDS
+from simulator.core.prefetch import prefetch
+from simulator.core.reuse_count import REQUESTER_BITS
+from simulator.core.visits import RUN_ADDRESS, RUN_BYTES, RUN_OWNER, RUN_WORDS
 
 NEXT, END, ROW, REQUESTER, SLOT_WORDS = 0, 1, 2, 3, 4
 """A slot: its next record, the end of its records, rows of the next one already done, the CTA."""
@@ -22,9 +24,9 @@ DONE, FULL, STARVED = 0, 1, 2
 @small_function
 def emit(runs: Int64Array, count: int, address: int, size: int, owner: int) -> None:
     """Write down a run."""
-    runs[count * RUN_WORDS] = address
-    runs[count * RUN_WORDS + 1] = size
-    runs[count * RUN_WORDS + 2] = owner
+    runs[count * RUN_WORDS + RUN_ADDRESS] = address
+    runs[count * RUN_WORDS + RUN_BYTES] = size
+    runs[count * RUN_WORDS + RUN_OWNER] = owner
 
 
 @compiled
@@ -87,6 +89,7 @@ def interleave(
                 slots[place + NEXT] += 1
                 joined = slots[place + NEXT] < slots[place + END]
                 joined = joined and program[slots[place + NEXT] * RECORD_WORDS + REST] & JOINED != 0
+            prefetch(program, (slots[place + NEXT] + 2) * RECORD_WORDS)  # each CTA's records lie apart
             if slots[place + NEXT] == slots[place + END]:
                 scalars[LIVE] -= 1
         scalars[TURN] = slot + 1 if slot + 1 < places else 0

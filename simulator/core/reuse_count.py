@@ -12,8 +12,11 @@ import numpy as np
 from simulator.core.bitwise import length
 from simulator.core.compiled import compiled, small_function
 from simulator.core.layout import Int64Array
+from simulator.core.prefetch import prefetch
 from simulator.core.reuse_stack import (
+    ENTRY_BITS,
     MAX_SHIFT,
+    MAX_UNITS,
     NEVER,
     OWNER,
     PIECE_DISTANCE,
@@ -23,12 +26,15 @@ from simulator.core.reuse_stack import (
     PIECE_WORDS,
     SHIFT,
     SLOTS,
+    TAG,
+    UNITS,
     WHEN,
     Stack,
-    class_at,
-    entry_of,
+    bring_part,
+    bring_slot,
+    entry_from,
+    first_entry,
     has_room,
-    is_sampled,
     new_entry,
     page_hash,
     slot_of,
@@ -45,8 +51,17 @@ FINE = 1 << 20
 GROUPS = 8
 """Parts that the sample is divided into, to see by how much they differ."""
 
-RUN_ADDRESS, RUN_BYTES, RUN_OWNER, RUN_WORDS = 0, 1, 2, 3
-"""A run of bytes that somebody accesses."""
+VISIT_ADDRESS, VISIT_UNITS, VISIT_NOW, VISIT_OWNER, VISIT_WORDS = 0, 1, 2, 3, 4
+"""A visit to a page: where it begins, units touched, accesses before it, by whom."""
+
+BATCH = 64
+"""Visits whose memory is asked for together, while those before them are counted."""
+
+AHEAD = 2 * BATCH - 1
+"""Mask of the number of a visit, to find what is noted of it."""
+
+QUEUE = BATCH + MAX_UNITS
+"""Reuse distances whose memory is asked for together."""
 
 REQUESTER_BITS, SM_BITS = 32, 12
 FIRST, SAME_REQUESTER, SAME_SM, OTHER_SM, OTHER_KERNEL = 0, 1, 2, 3, 4
@@ -54,10 +69,10 @@ ORIGINS = 5
 """Who touched a unit last: nobody, the same CTA, another one of this kernel on the same SM or elsewhere, an earlier
 kernel."""
 
-NOW, SAMPLED, VISITS, RESUME_RUN, RESUME_PAGE, WINDOW, WINDOW_SLOT, WINDOW_END = 0, 1, 2, 3, 4, 5, 6, 7
+NOW, VISITS, RESUME, WINDOW, WINDOW_SLOT, WINDOW_END, QUEUED = 0, 1, 2, 3, 4, 5, 6
 COUNT_SCALARS = 8
-"""Scalars: accesses so far, those that the sampled ones stand for, visits to sampled pages; where to go on; number of
-the current window, its first slot, the access at which it ends."""
+"""Scalars: accesses so far; visits to sampled pages; visit to go on with; number of the current window, its first slot,
+the access at which it ends; distances in the queue."""
 
 WINDOW_START, WINDOW_UNITS, WINDOW_NEW, WINDOW_WORDS = 0, 1, 2, 3
 """A window of time: accesses before it, distinct units touched in it, how many of them for the first time."""
@@ -74,11 +89,13 @@ class Counts(NamedTuple):
     scalars: Int64Array
     distances: Int64Array  # (cells, BINS), flat
     fine: Int64Array  # (FINE)
-    groups: Int64Array  # (GROUPS, BINS + 1), flat; in the last bin first touches
+    queue: Int64Array  # (QUEUE, 2), flat: distances and numbers yet to be added to `fine`
+    groups: Int64Array  # (GROUPS, BINS + 1), flat; of what was sampled, in the last bin first touches
     origins: Int64Array  # (cells, ORIGINS), flat
     flows: Int64Array  # (kernel classes, kernel classes), flat: last touched by, touched again by
     gaps: Int64Array  # (BINS, 2), flat: number and sum of gaps, see `analysis.working_set`
     windows: Int64Array  # (windows, WINDOW_WORDS), flat
+    ahead: Int64Array  # (2 BATCH, 2), flat: hash and entry of the pages of the visits to come
 
 
 class Space(NamedTuple):
@@ -168,23 +185,29 @@ def count_piece(
     shift = s.scalars[SHIFT]
     this = s.scalars[SLOTS] - 1
     weight = (end - start) << shift
-    c.scalars[SAMPLED] += weight
     window = c.scalars[WINDOW] * WINDOW_WORDS
     if slot < c.scalars[WINDOW_SLOT]:
         c.windows[window + WINDOW_UNITS] += weight
     if slot == NEVER:
         c.origins[cell * ORIGINS + FIRST] += weight
-        c.groups[group * (BINS + 1) + BINS] += weight
+        if shift:
+            c.groups[group * (BINS + 1) + BINS] += weight
         c.windows[window + WINDOW_NEW] += weight
         add_gaps(c.gaps, s.visits[2 * this + WHEN] + start, 1, end - start, shift)
         return
     distance = s.pieces[piece + PIECE_DISTANCE] << shift
     place = bin_of(distance)
     c.distances[cell * BINS + place] += weight
-    c.groups[group * (BINS + 1) + place] += weight
+    if shift:
+        c.groups[group * (BINS + 1) + place] += weight
     if distance < FINE:
-        c.fine[distance] += weight
-    add_gaps(c.gaps, s.visits[2 * this + WHEN] - s.visits[2 * slot + WHEN], 0, end - start, shift)
+        prefetch(c.fine, distance)
+        queued = c.scalars[QUEUED]
+        c.queue[2 * queued] = distance
+        c.queue[2 * queued + 1] = weight
+        c.scalars[QUEUED] = queued + 1
+    gap = max(1, s.visits[2 * this + WHEN] - s.visits[2 * slot + WHEN])  # a sample tells time by the round only
+    add_gaps(c.gaps, gap, 0, end - start, shift)
     origin = origin_of(s.visits[2 * slot + OWNER], s.visits[2 * this + OWNER])
     c.origins[cell * ORIGINS + origin] += weight
     if origin == OTHER_KERNEL:
@@ -193,23 +216,54 @@ def count_piece(
 
 
 @small_function
-def next_window(s: Stack, c: Counts) -> None:
-    """Begin the next window of time; the last one has no end."""
+def add_queued(c: Counts) -> None:
+    """Add what is in the queue, whose memory has come by now."""
+    for place in range(c.scalars[QUEUED]):
+        c.fine[c.queue[2 * place]] += c.queue[2 * place + 1]
+    c.scalars[QUEUED] = 0
+
+
+@small_function
+def next_window(s: Stack, c: Counts, now: int) -> None:
+    """Begin the next window of time at access `now`; the last one has no end."""
     span = c.scalars[WINDOW_END] // (c.scalars[WINDOW] + 1)
     number = c.scalars[WINDOW] + 1
     if number * WINDOW_WORDS < len(c.windows):
         c.scalars[WINDOW] = number
         c.scalars[WINDOW_SLOT] = s.scalars[SLOTS]
-        c.scalars[WINDOW_END] = max(c.scalars[WINDOW_END] + span, c.scalars[NOW] + 1)
-        c.windows[number * WINDOW_WORDS + WINDOW_START] = c.scalars[NOW]
+        c.scalars[WINDOW_END] = max(c.scalars[WINDOW_END] + span, now + 1)
+        c.windows[number * WINDOW_WORDS + WINDOW_START] = now
+
+
+@small_function
+def look_ahead(s: Stack, c: Counts, visits: Int64Array, first: int, last: int, unit_shift: int, page_shift: int) -> None:
+    """Ask for the memory that the visits `first` to `last` will need, all of it at once instead of one after the other,
+    and note hash and entry of their pages."""
+    for number in range(first, last):
+        hashed = page_hash(visits[number * VISIT_WORDS + VISIT_ADDRESS] >> page_shift)
+        entry = first_entry(s, hashed)
+        prefetch(s.table, entry)
+        c.ahead[2 * (number & AHEAD)] = hashed
+        c.ahead[2 * (number & AHEAD) + 1] = entry
+    for number in range(first, last):
+        address = visits[number * VISIT_WORDS + VISIT_ADDRESS]
+        entry = entry_from(s, address >> page_shift, c.ahead[2 * (number & AHEAD) + 1])
+        c.ahead[2 * (number & AHEAD) + 1] = entry
+        if s.table[entry] != 0:
+            bring_part(s, entry, (address & ((1 << page_shift) - 1)) >> unit_shift)
+    for number in range(first, last):
+        entry = c.ahead[2 * (number & AHEAD) + 1]
+        if s.table[entry] != 0:
+            unit = (visits[number * VISIT_WORDS + VISIT_ADDRESS] & ((1 << page_shift) - 1)) >> unit_shift
+            bring_slot(s, slot_of(s, entry, unit))
 
 
 @compiled
-def count_runs(
+def count_visits(
     s: Stack,
     c: Counts,
     space: Space,
-    runs: Int64Array,
+    visits: Int64Array,
     count: int,
     unit_shift: int,
     page_shift: int,
@@ -217,53 +271,54 @@ def count_runs(
     kernel_classes: int,
     tensor_classes: int,
 ) -> bool:
-    """Touch what `count` runs (RUN_WORDS each) of one kernel cover; return whether that is done: if not, the stack
-    needs room, and the same call goes on where this one stopped."""
-    unit_bits = page_shift - unit_shift
-    for run in range(c.scalars[RESUME_RUN], count):
-        if c.scalars[RESUME_PAGE] == 0 and c.scalars[NOW] >= c.scalars[WINDOW_END]:
-            next_window(s, c)
-        address = runs[run * RUN_WORDS + RUN_ADDRESS]
-        owner = runs[run * RUN_WORDS + RUN_OWNER]
-        first = address >> unit_shift
-        last = (address + runs[run * RUN_WORDS + RUN_BYTES] - 1) >> unit_shift
-        page = max(first >> unit_bits, c.scalars[RESUME_PAGE])
-        while page <= last >> unit_bits:
-            low = max(first - (page << unit_bits), 0)
-            high = min(last - (page << unit_bits), (1 << unit_bits) - 1) + 1
-            if is_sampled(page, s.scalars[SHIFT]):
-                if not has_room(s):
-                    c.scalars[RESUME_RUN] = run
-                    c.scalars[RESUME_PAGE] = page
-                    return False
-                entry = entry_of(s, page)
-                if s.table[entry] == 0:
-                    its = class_of_page(space, page << page_shift, (page + 1) << page_shift)
-                    new_entry(s, entry, page, its)
-                its = class_at(s, entry)
-                pieces = visit(s, entry, low, high, c.scalars[NOW], owner)
-                c.scalars[VISITS] += 1
-                group = (page_hash(page) >> MAX_SHIFT) & (GROUPS - 1)
-                for number in range(pieces):
-                    piece = number * PIECE_WORDS
-                    if class_at(s, entry) == MIXED:
-                        its = class_of(space, max(address, (page << page_shift) + (s.pieces[piece] << unit_shift)))
-                    cell = kernel_class * tensor_classes + its
-                    count_piece(s, c, space, piece, cell, kernel_class, kernel_classes, group)
-            c.scalars[NOW] += high - low
-            page += 1
-        c.scalars[RESUME_PAGE] = 0
-    c.scalars[RESUME_RUN] = 0
+    """Touch what `count` visits (VISIT_WORDS each) of one kernel cover, as far as it is sampled; return whether that is
+    done: if not, the stack needs room, and the same call goes on where this one stopped."""
+    for first in range(c.scalars[RESUME] - BATCH, count, BATCH):
+        look_ahead(s, c, visits, first + BATCH, min(first + 2 * BATCH, count), unit_shift, page_shift)
+        if first < c.scalars[RESUME]:
+            continue
+        if not has_room(s, BATCH):
+            c.scalars[RESUME] = first
+            return False
+        for number in range(first, min(first + BATCH, count)):
+            hashed = c.ahead[2 * (number & AHEAD)]
+            if hashed & ((1 << s.scalars[SHIFT]) - 1):
+                continue
+            word = number * VISIT_WORDS
+            address, now = visits[word + VISIT_ADDRESS], visits[word + VISIT_NOW]
+            if now >= c.scalars[WINDOW_END]:
+                next_window(s, c, now)
+            page = address >> page_shift
+            entry = entry_from(s, page, c.ahead[2 * (number & AHEAD) + 1])
+            if s.table[entry] == 0:
+                new_entry(s, entry, page, class_of_page(space, page << page_shift, (page + 1) << page_shift))
+            low = (address & ((1 << page_shift) - 1)) >> unit_shift
+            pieces = visit(s, entry, low, low + visits[word + VISIT_UNITS], now, visits[word + VISIT_OWNER])
+            its = s.table[entry + TAG]
+            group = (hashed >> MAX_SHIFT) & (GROUPS - 1)
+            if c.scalars[QUEUED] >= BATCH:
+                add_queued(c)
+            for each in range(pieces):
+                piece = each * PIECE_WORDS
+                if s.table[entry + TAG] == MIXED:
+                    its = class_of(space, max(address, (page << page_shift) + (s.pieces[piece] << unit_shift)))
+                cell = kernel_class * tensor_classes + its
+                count_piece(s, c, space, piece, cell, kernel_class, kernel_classes, group)
+    c.scalars[RESUME] = 0
+    c.scalars[VISITS] += count
+    add_queued(c)
     return True
 
 
 @compiled
 def count_last(s: Stack, c: Counts) -> None:
     """Count the gaps from the last access of each unit to the end of the trace."""
-    units = len(s.pieces) // PIECE_WORDS
+    units = s.scalars[UNITS]
     end = c.scalars[NOW] + 1
-    for entry in range(0, len(s.table), 2):
+    for entry in range(0, len(s.table), 1 << s.scalars[ENTRY_BITS]):
         if s.table[entry]:
+            for unit in range(units):
+                prefetch(s.visits, 2 * max(slot_of(s, entry, unit), 0))
             unit = 0
             while unit < units:
                 slot = slot_of(s, entry, unit)

@@ -1,10 +1,13 @@
 """An LRU stack of everything a trace has touched, for exact reuse distances (Mattson et al. 1970) at a few ns a unit.
 
-Addresses are cut into *units* (sectors, lines or tiles), and these into pages of `units` consecutive ones.  Visits to
-pages are numbered by *slots* in the order in which they happen; a slot weighs as much as the units that were last
+Addresses are cut into *units* (sectors, lines or tiles), these into strips of STRIP_UNITS and strips into pages.  Visits
+to pages are numbered by *slots* in the order in which they happen; a slot weighs as much as the units that were last
 touched in that visit.  The reuse distance of a unit is then the weight of all later slots, plus what its own slot and
 this visit have touched after it.  Units that were touched one after the other and are so again all have the same
 distance, so a visit costs a few steps however many units it covers: a *piece* is a run of units with one distance.
+
+A page is one cache line of the table, which has the slot of each strip that was last touched as a whole; a strip whose
+units were touched apart is another, a *part*.  So single sectors all over the memory take no more of it than they must.
 
 Weights are bytes in blocks of 64, whose sums are summed in turn by 32 and 32: a distance takes one cache line of each.
 A Fenwick tree touches some twenty, twice.
@@ -12,26 +15,35 @@ A Fenwick tree touches some twenty, twice.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core.compiled import compiled, small_function
+from simulator.core.compiled import small_function
 from simulator.core.layout import Int64Array
+from simulator.core.prefetch import prefetch
 from simulator.core.suffix_sums import bytes_after, words_after
 
 BLOCK_BITS, FAN_BITS = 6, 5
 SLOT_GRANULE = 1 << (BLOCK_BITS + 2 * FAN_BITS)
 """Slots come in multiples of this."""
 
+STRIP_BITS = 4
+STRIP_UNITS = 1 << STRIP_BITS
+"""Units of a strip: their slots fill a cache line."""
+
 MAX_UNITS = 128
 """Units of a page: their number must fit a weight."""
 
-SLOTS, PAGES, FREE_PART, PARTS, SHIFT = 0, 1, 2, 3, 4
+SLOTS, PAGES, FREE_PART, FREE_PARTS, PARTS, SHIFT, UNITS, ENTRY_BITS = 0, 1, 2, 3, 4, 5, 6, 7
 SCALARS = 8
-"""Scalars of a stack: slots and pages in use, first free part (-1: none) and parts ever used, log2 of 1 / sampling
-rate."""
+"""Scalars of a stack: slots and pages in use, first free part (-1: none), how many are free and how many were ever
+used, log2 of 1 / sampling rate, units of a page, log2 of the words of an entry."""
+
+KEY, TAG, STRIPS = 0, 1, 4
+"""An entry of the table: number of the page + 1 (0: free), what the caller wants to know of it, and from 32-bit word
+STRIPS on its strips, each the slot of all its units, or NEVER, or its part as FIRST_PART - part."""
 
 WHEN, OWNER = 0, 1
 
@@ -39,24 +51,17 @@ PIECE_START, PIECE_END, PIECE_DISTANCE, PIECE_SLOT, PIECE_WORDS = 0, 1, 2, 3, 4
 MAX_SHIFT = 12
 """At most 1 page in 2^12 is sampled."""
 
-NEVER = -1
-"""Distance and slot of what had never been touched before."""
-
-_SPLIT = 1 << 32
-_UNTOUCHED = _SPLIT - 1
-_CLASS = 40
+NEVER, FIRST_PART = -1, -2
+"""Distance and slot of what had never been touched before; the first part."""
 
 
 class Stack(NamedTuple):
-    """The arrays of a stack.
-
-    An entry of `table` is a page number + 1 (0: free) and its value: the slot of a page whose units were last touched
-    together, or the part that has the slot of each; and its tensor class from bit 40 on.
-    """
+    """The arrays of a stack."""
 
     scalars: Int64Array
-    table: Int64Array  # (capacity, 2), flat; the capacity is a power of two
-    parts: NDArray[np.int32]  # (parts, units), flat: a slot each, NEVER for those never touched; free ones are linked
+    table: Int64Array  # (capacity, 2^ENTRY_BITS), flat; the capacity is a power of two
+    strips: NDArray[np.int32]  # the same memory in words of 32 bits
+    parts: NDArray[np.int32]  # (parts, STRIP_UNITS), flat: a slot each, NEVER for those never touched; free ones linked
     weight: NDArray[np.uint8]  # by slot
     sums: NDArray[np.int32]  # of 64 weights
     tops: NDArray[np.int32]  # of 32 sums
@@ -65,22 +70,50 @@ class Stack(NamedTuple):
     pieces: Int64Array  # (units, PIECE_WORDS), flat: of the last visit
 
 
+def aligned(count: int, kind: Any) -> NDArray[Any]:
+    """Return zeros that begin with a cache line."""
+    size = np.dtype(kind).itemsize
+    room = np.zeros(count + 64 // size, kind)
+    first = -room.ctypes.data // size % (64 // size)
+    return room[first : first + count]
+
+
+def new_table(units: int, pages: int) -> tuple[Int64Array, NDArray[np.int32]]:
+    """Return an empty table of `pages` entries (a power of two) and its 32-bit words."""
+    table = aligned(pages << entry_bits(units), np.int64)
+    return table, table.view(np.int32)
+
+
+def entry_bits(units: int) -> int:
+    """Return log2 of the words of an entry."""
+    return 2 if units <= 4 * STRIP_UNITS else 3
+
+
+def new_slots(slots: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays that have a place for each slot, by name."""
+    return {
+        "weight": aligned(slots, np.uint8),
+        "sums": aligned(slots >> BLOCK_BITS, np.int32),
+        "tops": aligned(slots >> (BLOCK_BITS + FAN_BITS), np.int32),
+        "peaks": aligned(slots >> (BLOCK_BITS + 2 * FAN_BITS), np.int32),
+        "visits": aligned(2 * slots, np.int64),
+    }
+
+
 def new_stack(units: int, slots: int, pages: int, parts: int) -> Stack:
     """Return an empty stack of pages of `units` units with room for `slots` visits, `pages` pages (a power of two) and
-    `parts` pages in parts."""
-    slots = -(-slots // SLOT_GRANULE) * SLOT_GRANULE
+    `parts` strips in parts."""
     scalars = np.zeros(SCALARS, np.int64)
     scalars[FREE_PART] = -1
+    scalars[UNITS], scalars[ENTRY_BITS] = units, entry_bits(units)
+    table, strips = new_table(units, pages)
     return Stack(
         scalars=scalars,
-        table=np.zeros(2 * pages, np.int64),
-        parts=np.zeros(parts * units, np.int32),
-        weight=np.zeros(slots, np.uint8),
-        sums=np.zeros(slots >> BLOCK_BITS, np.int32),
-        tops=np.zeros(slots >> (BLOCK_BITS + FAN_BITS), np.int32),
-        peaks=np.zeros(slots >> (BLOCK_BITS + 2 * FAN_BITS), np.int32),
-        visits=np.zeros(2 * slots, np.int64),
+        table=table,
+        strips=strips,
+        parts=aligned(parts * STRIP_UNITS, np.int32),
         pieces=np.zeros(units * PIECE_WORDS, np.int64),
+        **new_slots(-(-slots // SLOT_GRANULE) * SLOT_GRANULE),
     )
 
 
@@ -100,42 +133,71 @@ def is_sampled(page: int, shift: int) -> bool:
 
 
 @small_function
+def first_entry(s: Stack, hashed: int) -> int:
+    """Return where in the table a page with this hash is looked for first."""
+    last = (len(s.table) >> s.scalars[ENTRY_BITS]) - 1
+    return (((hashed * 0x1E3779B1) >> 17) & last) << s.scalars[ENTRY_BITS]  # sampled pages have low bits in common
+
+
+@small_function
+def entry_from(s: Stack, page: int, entry: int) -> int:
+    """Return where the entry of a page is in the table, or belongs, looked for from `entry` on."""
+    while s.table[entry + KEY] != page + 1 and s.table[entry + KEY] != 0:
+        entry = (entry + (1 << s.scalars[ENTRY_BITS])) & (len(s.table) - 1)
+    return entry
+
+
+@small_function
 def entry_of(s: Stack, page: int) -> int:
     """Return where the entry of a page is in the table, or belongs."""
-    last = (len(s.table) >> 1) - 1
-    place = ((page_hash(page) * 0x1E3779B1) >> 17) & last  # sampled pages have low bits in common
-    while s.table[2 * place] != page + 1 and s.table[2 * place] != 0:
-        place = (place + 1) & last
-    return 2 * place
+    return entry_from(s, page, first_entry(s, page_hash(page)))
 
 
 @small_function
-def class_at(s: Stack, entry: int) -> int:
-    """Return the tensor class of an entry."""
-    return s.table[entry + 1] >> _CLASS
-
-
-@small_function
-def new_entry(s: Stack, entry: int, page: int, tensor_class: int) -> None:
+def new_entry(s: Stack, entry: int, page: int, tag: int) -> None:
     """Put a page into the table whose units are yet to be touched."""
-    s.table[entry] = page + 1
-    s.table[entry + 1] = tensor_class << _CLASS | _UNTOUCHED
+    s.table[entry + KEY] = page + 1
+    s.table[entry + TAG] = tag
+    for strip in range((s.scalars[UNITS] + STRIP_UNITS - 1) >> STRIP_BITS):
+        s.strips[2 * entry + STRIPS + strip] = NEVER
     s.scalars[PAGES] += 1
 
 
 @small_function
+def part_at(s: Stack, value: int) -> int:
+    """Return where the part begins that a strip names."""
+    return (FIRST_PART - value) << STRIP_BITS
+
+
+@small_function
+def slot_of(s: Stack, entry: int, unit: int) -> int:
+    """Return the slot in which a unit of a page was last touched, or NEVER."""
+    value = s.strips[2 * entry + STRIPS + (unit >> STRIP_BITS)]
+    return value if value >= NEVER else s.parts[part_at(s, value) + (unit & (STRIP_UNITS - 1))]
+
+
+@small_function
 def new_part(s: Stack, slot: int) -> int:
-    """Return a part whose units were all last touched in `slot`."""
-    units = len(s.pieces) // PIECE_WORDS
+    """Return a part, as strips name it, whose units were all last touched in `slot`."""
     part = s.scalars[FREE_PART]
     if part < 0:
         part = s.scalars[PARTS]
         s.scalars[PARTS] = part + 1
     else:
-        s.scalars[FREE_PART] = s.parts[part * units]
-    for unit in range(units):
-        s.parts[part * units + unit] = slot
-    return part
+        s.scalars[FREE_PART] = FIRST_PART - s.parts[part << STRIP_BITS]
+        s.scalars[FREE_PARTS] -= 1
+    for unit in range(part << STRIP_BITS, (part + 1) << STRIP_BITS):
+        s.parts[unit] = slot
+    return FIRST_PART - part
+
+
+@small_function
+def free_part(s: Stack, value: int) -> None:
+    """Take back the part that a strip names; what it has instead of slots names the next free one."""
+    for unit in range(part_at(s, value), part_at(s, value) + STRIP_UNITS):
+        s.parts[unit] = FIRST_PART - s.scalars[FREE_PART]
+    s.scalars[FREE_PART] = FIRST_PART - value
+    s.scalars[FREE_PARTS] += 1
 
 
 @small_function
@@ -161,140 +223,137 @@ def above(s: Stack, slot: int) -> int:
 
 
 @small_function
-def has_room(s: Stack) -> bool:
-    """Return whether one more page can be visited."""
-    units = len(s.pieces) // PIECE_WORDS
-    slots = s.scalars[SLOTS] < len(s.weight) - 1
-    pages = 8 * s.scalars[PAGES] < 3 * len(s.table)  # three quarters of the entries
-    return slots and pages and (s.scalars[FREE_PART] >= 0 or (s.scalars[PARTS] + 1) * units <= len(s.parts))
+def has_room(s: Stack, visits: int) -> bool:
+    """Return whether so many more pages can be visited."""
+    slots = s.scalars[SLOTS] + visits < len(s.weight)
+    pages = (4 * (s.scalars[PAGES] + visits)) << s.scalars[ENTRY_BITS] < 3 * len(s.table)  # three quarters full
+    parts = (len(s.parts) >> STRIP_BITS) - s.scalars[PARTS] + s.scalars[FREE_PARTS]
+    return slots and pages and parts >= 2 * visits  # a visit breaks at most its first strip and its last
+
+
+@small_function
+def bring_part(s: Stack, entry: int, unit: int) -> None:
+    """Ask for what names the slot of a unit."""
+    value = s.strips[2 * entry + STRIPS + (unit >> STRIP_BITS)]
+    if value < NEVER:
+        prefetch(s.parts, part_at(s, value))
+
+
+@small_function
+def bring_slot(s: Stack, slot: int) -> None:
+    """Ask for what is known of a slot."""
+    if slot != NEVER:
+        prefetch(s.weight, slot)
+        prefetch(s.visits, 2 * slot)
+        prefetch(s.sums, (slot >> (BLOCK_BITS + FAN_BITS)) << FAN_BITS)
+        prefetch(s.sums, ((slot >> (BLOCK_BITS + FAN_BITS)) << FAN_BITS) + 16)
 
 
 @small_function
 def visit(s: Stack, entry: int, low: int, high: int, now: int, owner: int) -> int:
     """Touch the units low <= u < high of a page, in ascending order; `now` accesses came before.  Return the pieces,
     which are in `s.pieces`."""
-    units = len(s.pieces) // PIECE_WORDS
-    value = s.table[entry + 1]
     slot = s.scalars[SLOTS]
     s.scalars[SLOTS] = slot + 1
     s.visits[2 * slot + WHEN] = now + 1 - low
     s.visits[2 * slot + OWNER] = owner
-    where = value & (_SPLIT - 1)
-    whole = low == 0 and high == units
     count = 1
-    if (value & _SPLIT) == 0:
-        before = NEVER
+    value = s.strips[2 * entry + STRIPS + (low >> STRIP_BITS)]
+    if high == low + 1 and value < NEVER:  # the common case of gathers, in 10 ns less
+        place = part_at(s, value) + (low & (STRIP_UNITS - 1))
+        _set_piece(s, 0, low, high, s.parts[place])
+        s.parts[place] = slot
+    else:
+        count = _find_pieces(s, entry, low, high)
+    for number in range(count):
+        piece = number * PIECE_WORDS
+        before, end = s.pieces[piece + PIECE_SLOT], s.pieces[piece + PIECE_END]
+        size = end - s.pieces[piece + PIECE_START]
         distance = NEVER
-        if where != _UNTOUCHED:
-            before = where
-            distance = above(s, where) + units - 1 - low
-            add_weight(s, where, low - high)
-        _set_piece(s, 0, low, high, distance, before)
-        if not whole:
-            where = new_part(s, before)
-            value = (value >> _CLASS << _CLASS) | _SPLIT | where
-    else:
-        count = _visit_parts(s, where * units, low, high)
-        if whole:
-            s.parts[where * units] = s.scalars[FREE_PART]
-            s.scalars[FREE_PART] = where
-    if whole:
-        value = (value >> _CLASS << _CLASS) | slot
-    else:
-        for unit in range(where * units + low, where * units + high):
-            s.parts[unit] = slot
-    s.table[entry + 1] = value
+        if before != NEVER:
+            # units of that slot that come later in the page were touched after these then
+            after = _in_slot(s, entry, end, before) if s.weight[before] > size else 0
+            distance = above(s, before) + after + end - 1 - low
+            add_weight(s, before, -size)
+        s.pieces[piece + PIECE_DISTANCE] = distance
+    if high > low + 1 or value >= NEVER:
+        _set_slot(s, entry, low, high, slot)
     add_weight(s, slot, high - low)
     return count
 
 
 @small_function
-def _visit_parts(s: Stack, part: int, low: int, high: int) -> int:
-    """Find the pieces of a visit to a page whose units were last touched apart, and take them off their slots."""
-    units = len(s.pieces) // PIECE_WORDS
+def _find_pieces(s: Stack, entry: int, low: int, high: int) -> int:
+    """Find runs of units that were last touched in one slot each; return their number."""
     count = 0
+    unit = low
+    slot = slot_of(s, entry, low)
     start = low
-    while start < high:
-        slot = s.parts[part + start]
-        end = start + 1
-        while end < high and s.parts[part + end] == slot:
-            end += 1
-        distance = NEVER
-        if slot >= 0:
-            after = 0  # units of this slot that come later in the page, and were touched after these then
-            if s.weight[slot] > end - start:
-                for unit in range(end, units):
-                    after += s.parts[part + unit] == slot
-            distance = above(s, slot) + after + end - 1 - low
-            add_weight(s, slot, start - end)
-        _set_piece(s, count, start, end, distance, slot)
-        count += 1
-        start = end
-    return count
+    while unit < high:
+        value = s.strips[2 * entry + STRIPS + (unit >> STRIP_BITS)]
+        end = min(((unit >> STRIP_BITS) + 1) << STRIP_BITS, high)
+        if value >= NEVER:
+            if value != slot:
+                _set_piece(s, count, start, unit, slot)
+                count += 1
+                start, slot = unit, value
+        else:
+            part = part_at(s, value) - (unit >> STRIP_BITS << STRIP_BITS)
+            for each in range(unit, end):
+                its = s.parts[part + each]
+                if its != slot:
+                    _set_piece(s, count, start, each, slot)
+                    count += 1
+                    start, slot = each, its
+        unit = end
+    _set_piece(s, count, start, high, slot)
+    return count + 1
 
 
 @small_function
-def _set_piece(s: Stack, number: int, start: int, end: int, distance: int, slot: int) -> None:
+def _set_piece(s: Stack, number: int, start: int, end: int, slot: int) -> None:
     piece = number * PIECE_WORDS
     s.pieces[piece + PIECE_START] = start
     s.pieces[piece + PIECE_END] = end
-    s.pieces[piece + PIECE_DISTANCE] = distance
     s.pieces[piece + PIECE_SLOT] = slot
 
 
-@compiled
-def move_slots(old: Stack, new: Stack, place: NDArray[np.int32]) -> None:
-    """Copy what is still in use of a stack into an empty one, slots renumbered in order; pages that are no longer
-    sampled are left out.  `place` is room for the new number of each slot, NEVER at first."""
-    units = len(old.pieces) // PIECE_WORDS
-    shift = new.scalars[SHIFT]
-    for entry in range(0, len(old.table), 2):  # mark what stays
-        if old.table[entry] and is_sampled(old.table[entry] - 1, shift):
-            value = old.table[entry + 1]
-            where = value & (_SPLIT - 1)
-            if (value & _SPLIT) == 0:
-                place[where] = 0
-            else:
-                for unit in range(where * units, (where + 1) * units):
-                    if old.parts[unit] >= 0:
-                        place[old.parts[unit]] = 0
-    count = 0
-    for slot in range(old.scalars[SLOTS]):
-        if place[slot] >= 0:
-            place[slot] = count
-            new.visits[2 * count + WHEN] = old.visits[2 * slot + WHEN]
-            new.visits[2 * count + OWNER] = old.visits[2 * slot + OWNER]
-            count += 1
-    new.scalars[SLOTS] = count
-    for entry in range(0, len(old.table), 2):
-        if old.table[entry] and is_sampled(old.table[entry] - 1, shift):
-            _move_page(old, new, place, entry, units)
+@small_function
+def _in_slot(s: Stack, entry: int, first: int, slot: int) -> int:
+    """Return how many units from `first` on were last touched in `slot`."""
+    found = 0
+    unit, units = first, s.scalars[UNITS]
+    while unit < units:
+        value = s.strips[2 * entry + STRIPS + (unit >> STRIP_BITS)]
+        end = min(((unit >> STRIP_BITS) + 1) << STRIP_BITS, units)
+        if value >= NEVER:
+            found += (end - unit) * (value == slot)
+        else:
+            part = part_at(s, value) - (unit >> STRIP_BITS << STRIP_BITS)
+            for each in range(unit, end):
+                found += s.parts[part + each] == slot
+        unit = end
+    return found
 
 
 @small_function
-def _move_page(old: Stack, new: Stack, place: NDArray[np.int32], entry: int, units: int) -> None:
-    value = old.table[entry + 1]
-    where = value & (_SPLIT - 1)
-    there = entry_of(new, old.table[entry] - 1)
-    new.table[there] = old.table[entry]
-    new.scalars[PAGES] += 1
-    if (value & _SPLIT) == 0:
-        moved = place[where]
-        add_weight(new, moved, units)
-    else:
-        part = new_part(new, NEVER)
-        moved = _SPLIT | part
-        for unit in range(units):
-            slot = old.parts[where * units + unit]
-            if slot >= 0:
-                new.parts[part * units + unit] = place[slot]
-                add_weight(new, place[slot], 1)
-    new.table[there + 1] = (value >> _CLASS << _CLASS) | moved
-
-
-@small_function
-def slot_of(s: Stack, entry: int, unit: int) -> int:
-    """Return the slot in which a unit of a page was last touched, or NEVER."""
-    value = s.table[entry + 1]
-    where = value & (_SPLIT - 1)
-    return where if (value & _SPLIT) == 0 else s.parts[where * (len(s.pieces) // PIECE_WORDS) + unit]
+def _set_slot(s: Stack, entry: int, low: int, high: int, slot: int) -> None:
+    """Note that the units low <= u < high were last touched in `slot`."""
+    unit, units = low, s.scalars[UNITS]
+    while unit < high:
+        strip = unit >> STRIP_BITS
+        word = 2 * entry + STRIPS + strip
+        value = s.strips[word]
+        end = min((strip + 1) << STRIP_BITS, high)
+        if unit == strip << STRIP_BITS and end == min((strip + 1) << STRIP_BITS, units):
+            if value < NEVER:
+                free_part(s, value)
+            s.strips[word] = slot
+        else:
+            if value >= NEVER:
+                value = new_part(s, value)
+                s.strips[word] = value
+            part = part_at(s, value) - (strip << STRIP_BITS)
+            for each in range(unit, end):
+                s.parts[part + each] = slot
+        unit = end

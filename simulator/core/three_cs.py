@@ -38,8 +38,8 @@ from simulator.core.reuse_stack import (
     PIECE_END,
     PIECE_START,
     PIECE_WORDS,
+    TAG,
     Stack,
-    class_at,
     entry_of,
     has_room,
     new_entry,
@@ -131,7 +131,7 @@ def blame(
         entry = entry_of(s, group)
         if s.table[entry] == 0:
             continue
-        page = class_at(s, entry)
+        page = s.table[entry + TAG]
         low, high = (0, p.group_lines) if lane < 0 else (lane, lane + 1)
         sectors = ones((rest >> SECTORS) & 15)
         for each in range(low, high):
@@ -165,7 +165,7 @@ def explain(
         line, rest = log[number * ENTRY_WORDS], log[number * ENTRY_WORDS + 1]
         if rest & 3 != L2_ACCESS:
             continue
-        if not has_room(s) or (s.scalars[PAGES] + 1) * p.group_lines > len(e.lines):
+        if not has_room(s, 1) or (s.scalars[PAGES] + 1) * p.group_lines > len(e.lines):
             e.scalars[RESUME] = pending
             return False
         group, lane = line >> LANE_BITS, (line & ((1 << LANE_BITS) - 1)) - 1
@@ -174,7 +174,7 @@ def explain(
         kind = (rest >> OPERATION) & 3
         column = WRITES if kind in (WRITE, REDUCE) else READS
         entry = entry_for(s, e, space, p, group)
-        page = class_at(s, entry)
+        page = s.table[entry + TAG]
         kernel = kernels[(rest >> KERNEL) & 63]
         its = class_of_line(e, space, p, group, page, low)
         cell = kernel * tensor_classes + its

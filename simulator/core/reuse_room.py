@@ -1,0 +1,99 @@
+"""Making room in an LRU stack: slots that are no longer in use, a larger table, fewer pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.core.compiled import compiled, small_function
+from simulator.core.reuse_stack import (
+    BLOCK_BITS,
+    ENTRY_BITS,
+    FAN_BITS,
+    KEY,
+    NEVER,
+    PAGES,
+    PARTS,
+    SHIFT,
+    SLOTS,
+    STRIP_BITS,
+    STRIP_UNITS,
+    STRIPS,
+    UNITS,
+    Stack,
+    add_weight,
+    entry_of,
+    free_part,
+    is_sampled,
+    slot_of,
+)
+
+
+@compiled
+def move_pages(old: Stack, new: Stack) -> None:
+    """Put into the empty table of `new`, which shares all else with `old`, the pages that are sampled at its rate, and
+    forget the others."""
+    words, units = 1 << old.scalars[ENTRY_BITS], old.scalars[UNITS]
+    new.scalars[PAGES] = 0
+    for entry in range(0, len(old.table), words):
+        page = old.table[entry + KEY] - 1
+        if page < 0:
+            continue
+        if is_sampled(page, new.scalars[SHIFT]):
+            place = entry_of(new, page)
+            for word in range(words):
+                new.table[place + word] = old.table[entry + word]
+            new.scalars[PAGES] += 1
+            continue
+        for unit in range(units):
+            slot = slot_of(old, entry, unit)
+            if slot != NEVER:
+                add_weight(old, slot, -1)
+        for strip in range((units + STRIP_UNITS - 1) >> STRIP_BITS):
+            value = old.strips[2 * entry + STRIPS + strip]
+            if value < NEVER:
+                free_part(old, value)
+
+
+@small_function
+def _sum_up(sums: NDArray[np.int32], parts: NDArray[Any], bits: int) -> None:
+    """Set each sum to that of 2^bits parts."""
+    for place in range(len(sums)):
+        total = 0
+        for part in range(place << bits, (place + 1) << bits):
+            total += parts[part]
+        sums[place] = total
+
+
+@compiled
+def renumber(old: Stack, new: Stack, numbers: NDArray[np.int32]) -> None:
+    """Number the slots in use anew, in order, and move them to `new`, which may have larger arrays for them or the
+    same; `numbers` (slots + 1) is room for the new number of each slot, or of the first one in use after it."""
+    slots = old.scalars[SLOTS]
+    count = 0
+    for slot in range(slots):
+        numbers[slot] = count
+        if old.weight[slot]:
+            new.weight[count] = old.weight[slot]
+            new.visits[2 * count] = old.visits[2 * slot]
+            new.visits[2 * count + 1] = old.visits[2 * slot + 1]
+            count += 1
+    numbers[slots] = count
+    for slot in range(count, slots):
+        new.weight[slot] = 0
+    new.scalars[SLOTS] = count
+    words = 1 << old.scalars[ENTRY_BITS]
+    strips = (old.scalars[UNITS] + STRIP_UNITS - 1) >> STRIP_BITS
+    for entry in range(0, len(old.table), words):
+        if old.table[entry + KEY]:
+            for word in range(2 * entry + STRIPS, 2 * entry + STRIPS + strips):
+                if old.strips[word] >= 0:
+                    new.strips[word] = numbers[old.strips[word]]
+    for unit in range(old.scalars[PARTS] << STRIP_BITS):
+        if old.parts[unit] >= 0:
+            new.parts[unit] = numbers[old.parts[unit]]
+    _sum_up(new.sums, new.weight, BLOCK_BITS)
+    _sum_up(new.tops, new.sums, FAN_BITS)
+    _sum_up(new.peaks, new.tops, FAN_BITS)
