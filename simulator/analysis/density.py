@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.analysis.order import Program
+from simulator.analysis.order import Ctas, Program
 from simulator.core import spatial
 from simulator.core.reuse_count import Space
 from simulator.core.spatial import LINE_SECTORS, STRIDE_BINS, count_spatial
+from simulator.trace.record import Records
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Density:
 
 
 class DensityCounter:
-    """Takes the records of CTAs; of a trace that is sampled at 1 / 2^shift, that part of its chunks."""
+    """Takes the records of CTAs; of a trace that is sampled at 1 / 2^shift, those of one CTA in 2^shift."""
 
     def __init__(self, space: Space, kernel_classes: int, tensor_classes: int) -> None:
         self._space = space
@@ -58,23 +59,27 @@ class DensityCounter:
         self._last = np.zeros(tensor_classes * 2, np.int64)
         self._touched = np.zeros(kernel_classes * tensor_classes * (LINE_SECTORS + 1), np.int64)
         self._strides = np.zeros(tensor_classes * STRIDE_BINS, np.int64)
-        self._chunks = 0
+        self._ctas = 0
 
-    def add(self, program: Program, kernel_class: int, shift: int) -> None:
+    def add(self, program: Program, kernel_class: int) -> None:
         """Count the records of some CTAs of a kernel."""
-        if self._chunks % (1 << shift) == 0:
-            tensors = self._classes[1]
-            count_spatial(
-                program.words,
-                program.starts,
-                self._space,
-                kernel_class,
-                tensors,
-                self._last,
-                self._touched,
-                self._strides,
-            )
-        self._chunks += 1
+        count_spatial(
+            program.words,
+            program.ctas.starts,
+            self._space,
+            kernel_class,
+            self._classes[1],
+            self._last,
+            self._touched,
+            self._strides,
+        )
+
+    def sample(self, chunk: Records, ctas: Ctas, kernel_class: int, shift: int) -> None:
+        """Count the records of one in 2^shift of some CTAs of a kernel."""
+        chosen = ctas.one_in(chunk, 1 << shift, self._ctas)
+        self._ctas += len(ctas.requesters)
+        if chosen is not None:
+            self.add(Program.of(*chosen), kernel_class)
 
     def finish(self, kernel_names: Sequence[str], tensor_names: Sequence[str]) -> Density:
         """Return what was counted."""

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.analysis.density import Density, DensityCounter
-from simulator.analysis.order import Order, Program, interleaved
+from simulator.analysis.order import Ctas, Order, Program, interleaved
 from simulator.analysis.reuse import WINDOWS, Counted, ReuseCounter
+from simulator.analysis.sampled import SampledKernel
 from simulator.analysis.working_set import mean_working_set
 from simulator.core.reuse_count import ORIGINS, Space, bin_edges
 from simulator.core.reuse_stack import MAX_SHIFT
@@ -167,20 +168,40 @@ def locality(
         its = classes.number(traced.header.operator or traced.header.name)
         space.launches[launches % MAX_KERNELS] = its
 
-        def programs(traced: TracedKernel = traced, its: int = its) -> Iterator[Program]:
+        exact = [counter for counter in counters if counter.shift == 0]
+        sampled = [
+            SampledKernel(counter, order.resident(traced), order.sms, launches % MAX_KERNELS, its)
+            for counter in counters
+            if counter.shift
+        ]
+
+        def programs(
+            traced: TracedKernel = traced, its: int = its, sampled: Sequence[SampledKernel] = sampled
+        ) -> Iterator[Program]:
             nonlocal records
             for chunk in traced.chunks:
-                if len(chunk):
-                    program = Program.of(chunk)
-                    density.add(program, its, max(counter.shift for counter in counters))
-                    records += len(chunk)
+                if not len(chunk):
+                    continue
+                ctas = Ctas.of(chunk)
+                shift = max(counter.shift for counter in counters)
+                if shift:
+                    density.sample(chunk, ctas, its, shift)
+                for kernel in sampled:
+                    kernel.add(chunk, ctas)
+                if len(sampled) < len(counters):
+                    program = Program.of(chunk, ctas)
+                    if not shift:
+                        density.add(program, its)
                     yield program
-                    if progress:
-                        progress(len(chunk))
+                records += len(chunk)
+                if progress:
+                    progress(len(chunk))
 
         for runs in interleaved(traced, launches, order, programs()):
-            for counter in counters:
+            for counter in exact:
                 counter.add(runs, its)
+        for part in sampled:
+            part.finish()
         launches += 1
     if not records:
         raise TraceError("the trace holds no records; write at least one row")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,20 +57,40 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
-    """Records of some CTAs as the core reads them: CTA c has the records starts[c] to starts[c + 1]."""
+class Ctas:
+    """The CTAs of a chunk: CTA c has the records starts[c] to starts[c + 1]."""
 
-    words: NDArray[np.int64]
     starts: NDArray[np.int64]
     requesters: NDArray[np.int64]
 
     @classmethod
-    def of(cls, chunk: Records) -> Program:
-        """Return a chunk of whole CTAs."""
-        bounds = np.flatnonzero(np.diff(chunk.requester)) + 1
+    def of(cls, chunk: Records) -> Ctas:
+        """Return those of a chunk of whole CTAs."""
+        bounds = np.flatnonzero(chunk.requester[1:] != chunk.requester[:-1]) + 1
         starts = np.concatenate(([0], bounds, [len(chunk)])).astype(np.int64)
-        words = pack(**{name: getattr(chunk, name) for name in PACKED}).reshape(-1)
-        return cls(words, starts, chunk.requester[starts[:-1]].astype(np.int64))
+        return cls(starts, chunk.requester[starts[:-1]].astype(np.int64))
+
+    def one_in(self, chunk: Records, count: int, before: int) -> tuple[Records, Ctas] | None:
+        """Return one in `count` of them, `before` having come before, and their records; None where there is none."""
+        chosen = np.arange(-before % count, len(self.requesters), count)
+        if not len(chosen):
+            return None
+        sizes = self.starts[chosen + 1] - self.starts[chosen]
+        its = np.concatenate([np.arange(self.starts[cta], self.starts[cta + 1]) for cta in chosen])
+        return chunk[its], Ctas(np.cumsum([0, *sizes], dtype=np.int64), self.requesters[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Records of some CTAs as the core reads them."""
+
+    words: NDArray[np.int64]
+    ctas: Ctas
+
+    @classmethod
+    def of(cls, chunk: Records, ctas: Ctas) -> Program:
+        """Return a chunk of whole CTAs."""
+        return cls(pack(**{name: getattr(chunk, name) for name in PACKED}).reshape(-1), ctas)
 
 
 def interleaved(
@@ -84,13 +104,13 @@ def interleaved(
     slots = np.zeros((order.resident(kernel), SLOT_WORDS), np.int64)
     scalars = np.zeros(INTERLEAVE_SCALARS, np.int64)
     runs = np.empty(BUFFER_RUNS * RUN_WORDS, np.int64)
-    held = Program(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int64))
+    held = Program(np.zeros(0, np.int64), Ctas(np.zeros(1, np.int64), np.zeros(0, np.int64)))
     more = True
     while True:
         reason, count = interleave(
             held.words,
-            held.starts,
-            held.requesters,
+            held.ctas.starts,
+            held.ctas.requesters,
             slots.reshape(-1),
             scalars,
             order.sms,
@@ -103,13 +123,23 @@ def interleaved(
         if reason == DONE:
             return
         if reason != FULL:
-            following = next(programs, None)
-            more = following is not None
-            if following is not None:
+            free = int(np.count_nonzero(slots[:, NEXT] == slots[:, END]))
+            following = list(_enough(programs, free))
+            more = bool(following)
+            if more:
                 held = _appended(held, following, slots, scalars)
 
 
-def _appended(held: Program, following: Program, slots: NDArray[np.int64], scalars: NDArray[np.int64]) -> Program:
+def _enough(programs: Iterator[Program], ctas: int) -> Iterator[Program]:
+    """Yield programs until they hold as many CTAs, so that what is held is not copied for each of many small ones."""
+    while ctas > 0 and (program := next(programs, None)) is not None:
+        ctas -= len(program.ctas.requesters)
+        yield program
+
+
+def _appended(
+    held: Program, following: Sequence[Program], slots: NDArray[np.int64], scalars: NDArray[np.int64]
+) -> Program:
     """Return what is left of `held`, all of whose CTAs have been placed, with more CTAs behind it."""
     live = slots[:, NEXT] < slots[:, END]
     records = len(held.words) // RECORD_WORDS
@@ -117,5 +147,10 @@ def _appended(held: Program, following: Program, slots: NDArray[np.int64], scala
     slots[:, [NEXT, END]] -= done
     slots[~live, NEXT] = slots[~live, END] = 0
     scalars[PENDING] = 0
-    left = held.words[done * RECORD_WORDS :]
-    return Program(np.concatenate((left, following.words)), following.starts + (records - done), following.requesters)
+    words = [held.words[done * RECORD_WORDS :]]
+    starts = [np.zeros(1, np.int64) + (records - done)]
+    for program in following:
+        words.append(program.words)
+        starts.append(program.ctas.starts[1:] + starts[-1][-1])
+    requesters = np.concatenate([program.ctas.requesters for program in following])
+    return Program(np.concatenate(words), Ctas(np.concatenate(starts), requesters))

@@ -156,6 +156,20 @@ class ReuseCounter:
         """log2 of 1 / sampling rate."""
         return int(self._stack.scalars[SHIFT])
 
+    @property
+    def shifts(self) -> tuple[int, int, int]:
+        """log2 of the bytes of a unit and of a page, and of 1 / sampling rate."""
+        return self._unit_shift, self._page_shift, self.shift
+
+    @property
+    def accesses(self) -> int:
+        """Accesses so far."""
+        return int(self._cut[ACCESSES])
+
+    def pass_over(self, accesses: int) -> None:
+        """Note that there have been so many accesses, those that are not sampled too."""
+        self._cut[ACCESSES] = accesses
+
     def add(self, runs: Int64Array, kernel_class: int) -> None:
         """Count what runs of a kernel of one class touch."""
         self._cut[RUN] = self._cut[PAGE] = 0
@@ -185,7 +199,7 @@ class ReuseCounter:
     def finish(self) -> Counted:
         """Return what was counted."""
         counts = self._counts
-        counts.scalars[reuse_count.NOW] = self._cut[ACCESSES]
+        counts.scalars[reuse_count.NOW] = self.accesses
         reuse_count.count_last(self._stack, counts)
         windows = counts.windows.reshape(-1, reuse_count.WINDOW_WORDS)
         kernels, tensors = self._classes
