@@ -6,6 +6,7 @@ See benchmarks/README.md for what each line means.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -33,6 +34,7 @@ from simulator.memory.dram_pattern import DramBench
 from simulator.run.execute import prepare
 from simulator.run.generate import Trace
 from simulator.run.simulate import simulate
+from simulator.trace.chunks import CHUNK_RECORDS
 from simulator.trace.record import COLUMNS, KernelHeader, Op, Records, TracedKernel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -377,32 +379,49 @@ def predictions(quick: bool) -> Iterator[Line]:
 
 
 def reuse(quick: bool) -> Iterator[Line]:
-    """Measure reuse distances, in the order in which the CTAs of a device take turns, at one granularity each."""
+    """Measure locality at one granularity each, from records to result, in the order in which the CTAs of a device take
+    turns.  Time is that of the processor, so that others on the machine count for less."""
     keys = dict(zip((key.removeprefix("--") for key in DECODE_8B[::2]), DECODE_8B[1::2], strict=True))
     prepared = prepare(build_request(None, keys | {"context": int(keys["context"]), "exact": True}))
     order = Order(prepared.hardware.spec)
     decode = [TracedKernel(kernel.header, tuple(kernel.chunks)) for kernel in prepared.trace.kernels(None)]
     count = 500_000 if quick else 4_000_000
     generator = np.random.default_rng(0)
-    near = reads(generator.integers(0, 4 * MIB // SECTOR, count) * SECTOR, SECTOR, ctas=2112)
-    wide = reads(generator.integers(0, 64 * MIB // SECTOR, count) * SECTOR, SECTOR, ctas=2112)
+
+    def anywhere(mib: int) -> list[TracedKernel]:
+        sectors = generator.integers(0, mib * MIB // SECTOR, count)
+        return [in_chunks(reads(sectors * SECTOR, SECTOR, ctas=2112))]
+
+    wide = anywhere(64)
     cases = {
-        "8B decode step, by line": (decode, 128, 1.0, 15e6),
-        "8B decode step, by sector": (decode, SECTOR, 1.0, 15e6),
-        "single sectors, random of 4 MiB": ([near], SECTOR, 1.0, 15e6),
-        "single sectors, random of 64 MiB": ([wide], SECTOR, 1.0, 15e6),
-        "  the same, 1 page in 128": ([wide], SECTOR, 1 / 128, 150e6),
+        "8B decode step, by line": (decode, 128, 1.0),
+        "8B decode step, by sector": (decode, SECTOR, 1.0),
+        "8B decode step, by sector, 1 page in 128": (decode, SECTOR, 1 / 128),
+        "single sectors, random of 4 MiB": (anywhere(4), SECTOR, 1.0),
+        "single sectors, random of 64 MiB": (wide, SECTOR, 1.0),
+        "single sectors of 64 MiB, 1 page in 128": (wide, SECTOR, 1 / 128),
+        "single sectors, random of 1 GiB": (anywhere(1024), SECTOR, 1.0),
     }
-    for name, (kernels, unit, rate, budget) in cases.items():
+    for name, (kernels, unit, rate) in cases.items():
 
         def timed(kernels=kernels, unit=unit, rate=rate) -> tuple[float, int]:  # type: ignore[no-untyped-def]
-            begin = time.perf_counter()
+            begin = time.process_time()
             found = locality(prepared.trace.header, kernels, order, {"unit": unit}, rate=rate)
-            return time.perf_counter() - begin, found.reuse[0].accesses
+            return time.process_time() - begin, found.reuse[0].accesses
 
         seconds, accesses = min(timed() for _ in range(3))
+        budget = 15e6 if rate == 1 else 150e6
         shown = f"{accesses / seconds / 1e6:,.0f} M accesses/s"
         yield Line(name, shown, f">= {budget / 1e6:.0f} M/s", accesses / seconds >= budget)
+
+
+def in_chunks(kernel: TracedKernel) -> TracedKernel:
+    """Return a kernel in pieces of about the size in which traces are read from a file."""
+    (whole,) = kernel.chunks
+    ctas = -(-kernel.header.requesters * CHUNK_RECORDS // len(whole))
+    edges = np.flatnonzero(np.diff(whole.requester)) + 1
+    bounds = [0, *edges[ctas - 1 :: ctas].tolist(), len(whole)]
+    return TracedKernel(kernel.header, tuple(whole[first:last] for first, last in itertools.pairwise(bounds)))
 
 
 SECTIONS = {

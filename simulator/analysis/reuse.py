@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import reuse_count
-from simulator.core.reuse_count import BATCH, BINS, COUNT_SCALARS, FINE, GROUPS, ORIGINS, QUEUE, Counts, Space, bin_edges
+from simulator.core.reuse_count import (
+    BATCH,
+    BINS,
+    COUNT_SCALARS,
+    FINE,
+    GROUPS,
+    ORIGINS,
+    QUEUE,
+    Counts,
+    Space,
+    bin_edges,
+)
 from simulator.core.reuse_room import move_pages, renumber
 from simulator.core.reuse_stack import (
     ENTRY_BITS,

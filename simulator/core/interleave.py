@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from simulator.core.compiled import compiled, small_function
 from simulator.core.layout import Int64Array
-from simulator.core.program import ADDRESS, EXTENT, JOINED, RECORD_WORDS, REST, STRIDE, high, low
 from simulator.core.prefetch import prefetch
+from simulator.core.program import ADDRESS, EXTENT, JOINED, RECORD_WORDS, REST, STRIDE, high, low
 from simulator.core.reuse_count import REQUESTER_BITS
 from simulator.core.visits import RUN_ADDRESS, RUN_BYTES, RUN_OWNER, RUN_WORDS
 

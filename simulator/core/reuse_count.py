@@ -236,7 +236,9 @@ def next_window(s: Stack, c: Counts, now: int) -> None:
 
 
 @small_function
-def look_ahead(s: Stack, c: Counts, visits: Int64Array, first: int, last: int, unit_shift: int, page_shift: int) -> None:
+def look_ahead(
+    s: Stack, c: Counts, visits: Int64Array, first: int, last: int, unit_shift: int, page_shift: int
+) -> None:
     """Ask for the memory that the visits `first` to `last` will need, all of it at once instead of one after the other,
     and note hash and entry of their pages."""
     for number in range(first, last):

@@ -1,9 +1,9 @@
 """An LRU stack of everything a trace has touched, for exact reuse distances (Mattson et al. 1970) at a few ns a unit.
 
-Addresses are cut into *units* (sectors, lines or tiles), these into strips of STRIP_UNITS and strips into pages.  Visits
-to pages are numbered by *slots* in the order in which they happen; a slot weighs as much as the units that were last
-touched in that visit.  The reuse distance of a unit is then the weight of all later slots, plus what its own slot and
-this visit have touched after it.  Units that were touched one after the other and are so again all have the same
+Addresses are cut into *units* (sectors, lines or tiles), these into strips of STRIP_UNITS and strips into pages.
+Visits to pages are numbered by *slots* in the order in which they happen; a slot weighs as much as the units that were
+last touched in that visit.  The reuse distance of a unit is then the weight of all later slots, plus what its own slot
+and this visit have touched after it.  Units that were touched one after the other and are so again all have the same
 distance, so a visit costs a few steps however many units it covers: a *piece* is a run of units with one distance.
 
 A page is one cache line of the table, which has the slot of each strip that was last touched as a whole; a strip whose

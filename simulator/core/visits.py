@@ -15,9 +15,7 @@ RUN, PAGE, ACCESSES, CUT_SCALARS = 0, 1, 2, 3
 
 
 @compiled
-def cut(
-    runs: Int64Array, scalars: Int64Array, unit_shift: int, page_shift: int, shift: int, visits: Int64Array
-) -> int:
+def cut(runs: Int64Array, scalars: Int64Array, unit_shift: int, page_shift: int, shift: int, visits: Int64Array) -> int:
     """Fill `visits` (VISIT_WORDS each) with those to sampled pages that `runs` (RUN_WORDS each) make; return how many
     there are.  RUN says how many runs are done: until all are, there is more to come."""
     unit_bits = page_shift - unit_shift
