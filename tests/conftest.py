@@ -61,13 +61,14 @@ def _compile_analysis() -> None:
     from simulator.trace.record import KernelHeader, Records, TracedKernel, TraceHeader
 
     functions = ("interleave.interleave", "spatial.count_spatial", "reuse_count.count_visits", "reuse_count.count_last")
-    if all(map(is_compiled, (*functions, "reuse_room.renumber", "three_cs.explain"))):
+    if all(map(is_compiled, (*functions, "reuse_room.renumber", "sample.sample", "three_cs.explain"))):
         return
     records = Records.of(2, address=np.array([0, 1 << 14]), requester=np.zeros(2))
     header = KernelHeader("compile", "", -1, 0, 1, 32, 0, 0, 1, 0, 2, 64, 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reuse, "FIRST_PAGES", 1)  # too few, so that they are moved
-        locality.locality(TraceHeader(), [TracedKernel(header, (records,))], order.Order())
+        patch.setattr(reuse, "MAX_VISITS", 0)  # so that half the pages are dropped
+        kernels = [TracedKernel(header, (records,))] * 2  # of the second only a sample is taken
+        locality.locality(TraceHeader(), kernels, order.Order())
     explainer = HitExplainer(TraceHeader())
     device = Device(hardware.load("h100-sxm").spec, observer=explainer)
     explainer.launched(0, header)
