@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.hardware import Hardware
+from simulator.hardware import Dtype, Hardware
 from simulator.lowering.attention import (
     PARTIAL_BYTES,
     SHARED_BYTES_PER_CLOCK,
@@ -44,6 +44,16 @@ from simulator.workload.operators import AttentionShape
 VECTOR_STEPS = 4
 """Instructions of an fp32 lane per score beside the exponential: scaled difference, maximum, sum, conversion."""
 
+MASK_STEPS = 8
+"""Integer instructions per score by which Triton's kernel finds a tile before the window masked: positions against the
+lengths, the diagonal and the window, their conjunction, and a maximum; at half the rate of fp32 (CUDA programming
+guide, arithmetic throughput).  It then neither loads nor multiplies."""
+
+CONVERSION_CYCLES = 4100
+"""Cycles by which a CTA of vLLM lives longer when it converts its token to fp8: a thread divides and rounds 8 elements
+of K, then 8 of V, one after the other.  Read off H100 calibration rows in bf16 and fp8 of the same shape: 1.0, 2.0 and
+3.9 ns a token more with 1, 2 and 8 KV heads, where 16, 8 and 4 CTAs run on an SM."""
+
 REGISTERS = 65536
 COMBINED_ROWS = 8
 LENGTH_BYTES = 4  # of a sequence
@@ -65,7 +75,7 @@ def lower_prefill(
     plan = prefill_plan(shape, hardware, framework)
     tiles = _Tiles(shape, plan)
     cycles = step_cycles(shape, plan, hardware, scalars)
-    turnover = 0
+    turnover, masked = 0, mask_cycles(plan, hardware)
     if plan.persistent:  # the next tile's queries come when the last one's are done with; its first softmax is alone
         alone = 2 * (1 - scalars.softmax_exposed) * softmax_cycles(plan, hardware)
         turnover = scalars.prologue_ps * hardware.sm.clock_hz // PS_PER_S + math.ceil(0 if plan.overlaps else alone)
@@ -75,13 +85,14 @@ def lower_prefill(
         tile = item // plan.splits
         sequence, head, row, rows = tiles.where(tile)
         begin, end = tiles.keys_seen(item)
+        before = turnover + (begin // plan.keys * masked if plan.masks_window else 0)
         add_block_table(program, shape, operands, place, sequence, begin, end)
         begun = np.zeros(len(item), np.bool_)
         for runs in tiles.rows_of(operands.query, sequence, head, row, rows):
             there = (runs.rows > 0) & (runs.row_bytes > 0)
             for first in (True, False):  # only the first of a tile waits for the one before
                 mine = there & (begun != first)
-                program.add(place, Op.READ, runs, turnover if first else 0, barrier=first, keep=mine)
+                program.add(place, Op.READ, runs, before if first else 0, barrier=first, keep=mine)
             begun |= there
         kv_head = head if plan.packed else head // group_of(shape)
         whole = begin + -(-(end - begin) // plan.keys) * plan.keys  # the mask hides keys that have been copied
@@ -177,6 +188,7 @@ def lower_cache_write(
     write: KvWrite,
     kernel: int,
     framework: Framework,
+    hardware: Hardware,
     scalars: Implementation,
 ) -> Iterator[TracedKernel]:
     """Yield the kernels with which a framework writes the new K and V of a prompt into their pages.
@@ -189,7 +201,10 @@ def lower_cache_write(
     layout = kv_layout(shape)
     if framework is Framework.VLLM:
         threads = min(512, shape.kv_heads * shape.head_dim)
-        how = KvWriteKernel("reshape_and_cache", 1, threads, 40, scalars.prologue_ps, in_turn=True)
+        prologue = scalars.prologue_ps
+        if shape.kv_dtype is Dtype.FP8:
+            prologue += CONVERSION_CYCLES * PS_PER_S // hardware.sm.clock_hz
+        how = KvWriteKernel("reshape_and_cache", 1, threads, 40, prologue, in_turn=True)
         yield lower_kv_write(write, layout, kernel, None, 0, how)
         return
     if framework is Framework.TRTLLM:
@@ -245,7 +260,7 @@ class _Tiles:
         first, last = row // self.group, (row + rows - 1) // self.group
         end = self.past + last + 1 if self.shape.causal else np.full(len(row), self.shape.kv_len)
         begin = np.zeros(len(row), np.int64)
-        if self.shape.window is not None and not plan.masks_window:
+        if self.shape.window is not None:
             begin = np.maximum(0, self.past + first - self.shape.window + 1) // keys * keys
         if plan.chunk:
             return np.maximum(begin, split * plan.chunk), np.minimum(end, (split + 1) * plan.chunk)
@@ -338,6 +353,11 @@ def softmax_cycles(plan: PrefillPlan, hardware: Hardware) -> float:
     sm = hardware.sm
     lanes = sm.vector_flops_per_clock / 2
     return plan.queries * plan.keys * (1 / sm.exponentials_per_clock + VECTOR_STEPS / lanes) / 2
+
+
+def mask_cycles(plan: PrefillPlan, hardware: Hardware) -> int:
+    """Return the SM cycles in which a whole tile is found masked."""
+    return math.ceil(plan.queries * plan.keys * MASK_STEPS / (hardware.sm.vector_flops_per_clock / 4))
 
 
 def _launch(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, scalars: Implementation) -> Launch:

@@ -8,7 +8,10 @@
 - FlashInfer (SGLang on sm_89 and sm_120): utils.cuh (FA2DetermineCtaTileQ), attention/prefill.cuh
   (BatchPrefillWithRaggedKVCacheDispatched: keys of a tile).
 - Triton (SGLang, head sizes and windows that the others do not have):
-  srt/layers/attention/triton_ops/extend_attention.py (_get_block_sizes_for_extend_attention).
+  srt/layers/attention/triton_ops/extend_attention.py (_get_block_sizes_for_extend_attention).  vLLM has one of its own
+  for head size 192 with an fp8 cache, but for sm_90: v1/attention/ops/triton_unified_attention.py (BLOCK_M, TILE_SIZE).
+- CUTLASS (SGLang on data-centre Blackwell with an fp8 cache, which its other kernels would multiply in fp8):
+  flashinfer_backend.py (fmha_backend); 256 queries by 128 keys of the new K and V, in bf16.
 - TensorRT-LLM: contextFusedMultiHeadAttention/fmhaRunner.cpp (setupLaunchParams), cpp/kernels/fmha_v2/setup.py
   (enumerate_hmma_flash_kernels_base, enumerate_hgmma_flash_warpspec_kernels, enumerate_hgmma_ldgsts_kernels).
 - Data-centre Blackwell: the generated kernels of TensorRT-LLM, for all three frameworks.  Their names say 128 query
@@ -55,7 +58,7 @@ class PrefillPlan:
     )
     persistent: bool = False  # as many CTAs as run at once; each takes tile after tile, the heaviest first
     warp_rows: int = 0  # rows a warp multiplies with the keys it loads from shared memory; 0: products of warp groups
-    masks_window: bool = False  # walks the keys before the window too
+    masks_window: bool = False  # visits the tiles before the window too, to find them masked
     spills: bool = False  # holds more than its registers
     overlaps: bool = False  # softmax on warps of its own, beside the products of another tile
     serial: bool = False  # products and softmax of a warp group take turns
@@ -71,14 +74,17 @@ def prefill_plan(shape: AttentionShape, hardware: Hardware, framework: Framework
     capability = hardware.compute_capability
     if framework is Framework.SGLANG and _runs_triton(shape, capability):
         return _triton(shape, capability)
+    narrow = shape.kv_dtype is Dtype.FP8
+    if framework is Framework.VLLM and narrow and shape.head_dim == UNEQUAL_HEAD and capability != HOPPER:
+        return _unified_triton(shape)
     if BLACKWELL <= capability < CONSUMER_BLACKWELL and framework is not Framework.GENERIC:
-        return _generated(shape)
+        return _cutlass() if framework is Framework.SGLANG and narrow and shape.head_dim == 128 else _generated(shape)
     if framework is Framework.TRTLLM:
         return _fmha_v2(shape, capability)
     if bulk_copies(hardware):
         plan = _flash_attention_3(shape, hardware)
         return replace(plan, padded_head=UNEQUAL_VALUES) if _unequal(shape, framework) else plan
-    if framework is Framework.VLLM and shape.kv_dtype is Dtype.FP8:  # which FlashAttention-2 cannot read
+    if framework is Framework.VLLM and narrow:  # which FlashAttention-2 cannot read
         return _flashinfer(shape, hardware)
     if framework is Framework.SGLANG:
         return _flash_attention_3_ampere(shape) if capability < ADA else _flashinfer(shape, hardware)
@@ -120,7 +126,8 @@ def _flash_attention_2(shape: AttentionShape) -> PrefillPlan:
 
 def _flash_attention_3(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:
     d, local, narrow = shape.head_dim, _windowed(shape), shape.kv_dtype is Dtype.FP8
-    queries = 64 if d > 256 else 192 if d <= 64 else 128
+    alone = d == 128 and shape.query_len * group_of(shape) <= 64  # rows of one warp group
+    queries = 64 if d > 256 or alone else 192 if d <= 64 else 128
     if d > 256:
         keys = 64
     elif narrow:
@@ -201,7 +208,7 @@ def _runs_triton(shape: AttentionShape, capability: int) -> bool:
     if capability == HOPPER:
         return shape.head_dim > 256 or (shape.head_dim == 256 and shape.window is not None)
     if BLACKWELL <= capability < CONSUMER_BLACKWELL:
-        return shape.head_dim == 192
+        return shape.head_dim == 192 or (shape.head_dim == 256 and shape.kv_dtype is Dtype.FP8)
     if capability < ADA:
         return False
     windowed = capability >= CONSUMER_BLACKWELL and shape.window is not None
@@ -215,10 +222,28 @@ def _triton(shape: AttentionShape, capability: int) -> PrefillPlan:
     else:
         queries, keys = (128, 64) if d <= 256 else (32, 64)
     warps = 4 if d <= 64 else 8
-    padded = UNEQUAL_VALUES if d == UNEQUAL_HEAD else 1 << (d - 1).bit_length()
+    padded = UNEQUAL_VALUES if d == UNEQUAL_HEAD else _power_of_two(d)
     plan = PrefillPlan(" triton", queries, keys, warps * 32, 1, warp_rows=16, padded_head=padded, masks_window=True)
     held = queries * padded + 3 * queries * keys // 2 + (queries + keys) * d // 2  # output, scores, q, K or V
+    if shape.kv_dtype is Dtype.FP8:
+        held += (queries + keys) * d // 2  # q and K of the cache's type, for the keys of a prefix
     return replace(plan, spills=capability < BLACKWELL and held > SPILLED_FROM * plan.threads)
+
+
+def _unified_triton(shape: AttentionShape) -> PrefillPlan:
+    """Whole groups of heads fill 16 rows, or more where a group is larger."""
+    group = group_of(shape)
+    rows = max(16, _power_of_two(group))
+    plan = PrefillPlan(" triton unified", rows // group * group, 32, 128, 1, packed=True, warp_rows=16)
+    return replace(plan, padded_head=_power_of_two(shape.head_dim))
+
+
+def _cutlass() -> PrefillPlan:
+    return PrefillPlan(" cutlass", 256, 128, 512, 4, persistent=True, overlaps=True)
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
 
 
 def _generated(shape: AttentionShape) -> PrefillPlan:
@@ -232,7 +257,7 @@ def _fmha_v2(shape: AttentionShape, capability: int) -> PrefillPlan:
     d = shape.head_dim
     if capability == HOPPER:
         keys = 256 if d <= 64 else 128 if d <= 128 else 64
-        padded = 1 << (d - 1).bit_length()
+        padded = _power_of_two(d)
         narrow = shape.kv_dtype is Dtype.FP8
         keys *= 2 if narrow and d > 64 else 1
         plan = PrefillPlan(" fmha", 128, keys, 3 * WARP_GROUP, 4, padded_head=padded)  # one buffer of queries

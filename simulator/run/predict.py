@@ -257,7 +257,7 @@ def _attention_call(
     kernels: list[TracedKernel] = []
     if isinstance(case, PrefillAttentionCase):
         if case.framework is not Framework.GENERIC:  # serving engines measure the call with its KV write
-            kernels.extend(prefill.lower_cache_write(shape, write, 0, case.framework, scalars))
+            kernels.extend(prefill.lower_cache_write(shape, write, 0, case.framework, hardware, scalars))
         kernels.extend(
             prefill.lower_prefill(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
         )

@@ -60,6 +60,14 @@ def lowered(shape: AttentionShape, on: str, framework: Framework) -> list[Traced
         ("l40s", Framework.VLLM, shape_of(2048, 32, 8, kv_dtype=Dtype.FP8), " flashinfer 128x64"),
         ("b200-sxm", Framework.VLLM, shape_of(2048, 32, 8), " trtllm-gen 256x128"),
         ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 192), " triton 128x64"),
+        ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 256, kv_dtype=Dtype.FP8), " triton 128x64"),
+        ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, kv_dtype=Dtype.FP8), " cutlass 256x128"),
+        ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8), " trtllm-gen 256x128"),
+        ("b200-sxm", Framework.VLLM, shape_of(2048, 36, 12, 192, kv_dtype=Dtype.FP8), " triton unified 15x32"),
+        ("l40s", Framework.VLLM, shape_of(2048, 24, 1, 192, kv_dtype=Dtype.FP8), " triton unified 24x32"),
+        ("h100-sxm", Framework.VLLM, shape_of(2048, 32, 8, 192, kv_dtype=Dtype.FP8), " fa3 128x160"),
+        ("h100-sxm", Framework.VLLM, shape_of(16, 32, 8), " fa3 64x128"),  # 16 tokens of 4 heads: one warp group
+        ("h100-sxm", Framework.VLLM, shape_of(17, 32, 8), " fa3 128x128"),
     ],
 )
 def test_a_kernel_for_each_framework_and_device(
@@ -158,7 +166,7 @@ def test_new_keys_and_values_are_written_once(framework: Framework, head_dim: in
     size = 3 * 128 * 2 * head_dim * 2
     queries = 2 * size if framework is Framework.TRTLLM else 0
     write = KvWrite(3, 0, 128, NEW, 2 * size + queries, SLOTS, KEY, VALUE)
-    kernels = list(lower_cache_write(shape, write, 0, framework, SCALARS.prefill_attention))
+    kernels = list(lower_cache_write(shape, write, 0, framework, device("h100-sxm"), SCALARS.prefill_attention))
     assert [kernel.header.name for kernel in kernels] == names
     for base in (KEY, VALUE):
         written = sum(coverage(only(records_of(kernel), Op.WRITE), base, size) for kernel in kernels)
@@ -167,6 +175,32 @@ def test_new_keys_and_values_are_written_once(framework: Framework, head_dim: in
     assert uniform(np.asarray(read), 1)
     back = sum(coverage(only(records_of(kernel), Op.WRITE), NEW, size + queries) for kernel in kernels)
     assert uniform(np.asarray(back), 1 if queries else 0)
+
+
+@pytest.mark.parametrize(("framework", "cycles"), [(Framework.VLLM, 4100), (Framework.SGLANG, 0)])
+def test_ctas_that_convert_to_fp8_live_longer(framework: Framework, cycles: int) -> None:
+    """4100 cycles at 1980 MHz are 2.07 us."""
+    prologues = []
+    for dtype in (Dtype.BF16, Dtype.FP8):
+        write = KvWrite(1, 0, 64, NEW, 64 * 1024, SLOTS, KEY, VALUE)
+        shape = shape_of(64, 4, 2, kv_dtype=dtype)
+        kernel = next(lower_cache_write(shape, write, 0, framework, device("h100-sxm"), SCALARS.prefill_attention))
+        prologues.append(kernel.header.prologue_ps)
+    assert prologues[1] - prologues[0] == cycles * 10**12 // 1980_000_000
+
+
+def test_triton_finds_tiles_before_the_window_masked() -> None:
+    """Tile 7 of 128 queries with a window of 256 begins at key 640 of 896: ten tiles of 64 keys are not read, but each
+    takes 8 instructions of 64 integer lanes for 8192 scores, 1024 cycles."""
+    shape = shape_of(1024, 1, 1, 256, window=256)
+    plan = prefill_plan(shape, device("h100-sxm"), Framework.SGLANG)
+    assert (plan.queries, plan.keys, plan.masks_window) == (128, 64, True)
+    records = records_of(lowered(shape, "h100-sxm", Framework.SGLANG)[0])
+    reads = only(records, Op.READ)
+    queries = reads[(reads.address >= QUERY) & (reads.address < OUTPUT) & (reads.requester == 7)]
+    assert int(queries.compute_cycles.sum()) == 10 * 1024
+    keys = reads[(reads.address >= KEY) & (reads.address < VALUE) & (reads.requester == 7)]
+    assert total_bytes(keys) == (1024 - 640) * 256 * 2
 
 
 def test_products_hide_softmax_as_the_kernel_lets_them() -> None:
