@@ -174,7 +174,7 @@ def main() -> None:
         "# The fitted scalars of each framework and kernel family, the same on every device.",
         "# Made by: python validation/calibrate.py",
         "# generic stands for vllm.",
-        "# transposed_per_clock, spilled_passes: read off long calibration rows of H100 (fp8; SGLang, head sizes 256 and 512).",
+        "# transposed_per_clock, spilled_passes: read off long calibration rows of H100 (fp8; SGLang, large heads).",
     ]
     for framework in ("generic", *FRAMEWORKS):
         for family in FAMILIES:
