@@ -167,7 +167,7 @@ class State:
     """The words of one device, changed in place by `advance`, and named views of some of them."""
 
     def __init__(self, p: Parameters) -> None:
-        """Lay out a device at time zero, caches empty."""
+        """Lay out a device at time zero, caches empty; L1 is for `empty_l1` to lay out."""
         at = p.at
         room = np.zeros(at.end + ALIGNED, np.int64)
         aligned = -room.ctypes.data // room.itemsize % ALIGNED
@@ -201,6 +201,9 @@ class State:
         self.sets[: lanes * p.set_groups * p.partitions] = new_sets(1, p.l2_ways, first_order(p.replacement))
         self.set_groups[:, STREAK:] = p.l2_ways
         self.split[:] = 1 - p.grouped
+
+    def empty_l1(self, p: Parameters) -> None:
+        """Lay out the sets of all L1, which most kernels never touch; needed before the first access through L1."""
         self.l1_sets[:] = new_sets(1, p.l1_ways, first_order(LRU))
 
     def _table(self, start: int, rows: int, columns: int) -> Int64Array:

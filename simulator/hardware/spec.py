@@ -25,7 +25,10 @@ class Dtype(StrEnum):
     @property
     def bytes(self) -> int:
         """Bytes of one element."""
-        return {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1}[self.value]
+        return _BYTES[self]
+
+
+_BYTES = {Dtype.FP32: 4, Dtype.BF16: 2, Dtype.FP16: 2, Dtype.FP8: 1}
 
 
 class TensorRate(Spec):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,20 +51,15 @@ class ProgramBuilder:
 
         Elements where `keep` is false are left out.
         """
-        columns = np.broadcast_arrays(
-            np.asarray(requester, np.int64),
-            runs.address,
-            runs.rows,
-            runs.row_bytes,
-            runs.row_stride,
-            np.asarray(compute_cycles, np.int64),
-            np.asarray(barrier, np.int64),
-            np.asarray(joined, np.int64),
-            np.asarray(keep, bool),
-        )
-        *values, kept = (column.ravel() for column in columns)
-        kept = kept & (values[2] > 0) & (values[3] > 0)
-        self._parts.append((*(value[kept] for value in values), np.full(int(kept.sum()), int(op), np.int64)))
+        columns = (requester, *runs, compute_cycles, barrier, joined)
+        shape = np.broadcast_shapes(*(np.shape(column) for column in (*columns, keep)))
+        values = np.empty((len(columns), *shape), np.int64)
+        for place, column in enumerate(columns):
+            values[place] = column
+        _, _, rows, row_bytes, *_ = values
+        kept = (np.asarray(keep, bool) & (rows > 0) & (row_bytes > 0)).ravel()
+        parts = values.reshape(len(columns), -1)[:, kept]
+        self._parts.append((*parts, np.full(parts.shape[1], int(op), np.int64)))
 
     def add_interleaved(
         self, requester: ArrayLike, op: Op, streams: Iterable[Stream | tuple[Runs, ArrayLike]], keep: ArrayLike
@@ -98,8 +93,11 @@ class ProgramBuilder:
         )
 
 
-def _stacked(columns: Iterable[ArrayLike], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    return np.stack([np.broadcast_to(np.asarray(column, np.int64), shape) for column in columns], axis=-1)
+def _stacked(columns: Sequence[ArrayLike], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    stacked = np.empty((*shape, len(columns)), np.int64)
+    for place, column in enumerate(columns):
+        stacked[..., place] = column
+    return stacked
 
 
 @dataclass(frozen=True, slots=True)

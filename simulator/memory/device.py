@@ -78,6 +78,7 @@ class Device:
         self._launches: dict[int, _Launch] = {}
         self._retired = np.zeros(counter.COUNT, np.int64)
         self._pool = _Pool()
+        self._has_l1 = False
         self._observer = observer
         if observer is not None:
             observer.attached(self.parameters)
@@ -195,6 +196,9 @@ class Device:
             return
         if len(chunk) and int(chunk.address.max()) >> self.parameters.group_shift > MAX_TAG:
             raise TraceError(f"kernel {launch.header.name}: an address is beyond what the L2 tags can hold")
+        if not self._has_l1 and chunk.through_l1.any():
+            state.empty_l1(self.parameters)
+            self._has_l1 = True
         launch.fed += len(chunk)
         self._pool.trim(state, list(self._launches))
         first, last = self._pool.append(chunk)
