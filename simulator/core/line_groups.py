@@ -20,7 +20,7 @@ from simulator.core.l1 import l1_lookup
 from simulator.core.l2 import NORMAL, PREFETCH, READ, line_access
 from simulator.core.layout import SPLIT, STREAK, Int64Array
 from simulator.core.ledger import note_server
-from simulator.core.places import counters_at, set_group_at, slice_at, slot_of
+from simulator.core.places import counters_at, near_partition, set_group_at, slice_at, slot_of
 from simulator.core.plain_reads import LANES, is_plain, read, read_groups, split_lanes
 from simulator.core.replacement import LRU
 from simulator.core.server import book
@@ -101,7 +101,7 @@ def each_lane(
         m[scalar.MOVED] += size
         if through_l1 and joins(m, p, sm, line, mask, size, loaded, now):
             continue
-        near = sm % p.partitions
+        near = near_partition(p, sm)
         slice_free = slice_at(p, line, near if kind in (READ, PREFETCH) else home)
         done = book(m, slice_free, p.slice_ticks_per_kib, size, now, counters + counter.SLICE_BUSY_TICKS)
         note_server(m, counter.L2_BANDWIDTH, done)
@@ -199,7 +199,7 @@ def range_access(
         m[scalar.ACCESSES] += 1
         if covered and m[set_group_at(p, slot) + SPLIT] == 0 and not through_l1:
             m[scalar.MOVED] += 1 << p.group_shift
-            near = sm % p.partitions
+            near = near_partition(p, sm)
             done = line_access(m, p, k, near, home, group, slot, np.int64(WHOLE), p.line_mask, now, kind, hint)
         elif plain:
             done = read_part(m, p, k, sm, home, group, slot, low, high, now, through_l1)

@@ -47,6 +47,12 @@ def set_at(p: Parameters, lane: int, slot: int, partition: int) -> int:
 
 
 @small_function
+def near_partition(p: Parameters, sm: int) -> int:
+    """Return the partition of L2 that an SM looks into; there are one or two (a division takes 15 cycles)."""
+    return sm & (p.partitions - 1)
+
+
+@small_function
 def slot_of(p: Parameters, group: int) -> tuple[int, int]:
     """Return the slot of a line group among the set groups of a partition, and its home partition."""
     turn = quotient_of(group, p.set_groups, p.set_groups_inverse)
@@ -60,5 +66,5 @@ def slot_of(p: Parameters, group: int) -> tuple[int, int]:
 @small_function
 def slice_at(p: Parameters, line: int, partition: int) -> int:
     """Return the word of the slice of a line in a partition that says when it is free."""
-    slices = p.slices // p.partitions
+    slices = p.slices >> (p.partitions - 1)  # p.slices / p.partitions
     return (p.at.slices + partition * slices + mix(line, slices)) & PLACE

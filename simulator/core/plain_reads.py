@@ -19,7 +19,7 @@ from simulator.core.l2 import NORMAL, READ, arrives, cross, note_lane, whole_fet
 from simulator.core.layout import PLACE, SPLIT, STREAK, Int64Array
 from simulator.core.ledger import note_crossing, note_server
 from simulator.core.mshr import fetch, write_back
-from simulator.core.places import counters_at, set_at, set_group_at, slice_at, slot_of
+from simulator.core.places import counters_at, near_partition, set_at, set_group_at, slice_at, slot_of
 from simulator.core.prefetch import prefetch
 from simulator.core.program import ADDRESS, RECORD_WORDS, REST, THROUGH_L1
 from simulator.core.replacement import LRU
@@ -176,7 +176,7 @@ def read_groups(m: Int64Array, p: Parameters, k: int, sm: int, first: int, end: 
     Groups of one turn lie in consecutive slots and channel groups, so that hashing is left out of the loop (1.46 ->
     1.35 ns a line of 64-KiB tiles from HBM).
     """
-    near = sm % p.partitions
+    near = near_partition(p, sm)
     q = p.dram
     turn = quotient_of(first, p.set_groups, p.set_groups_inverse)
     turn_end = (turn + 1) * p.set_groups
@@ -242,7 +242,7 @@ def look_ahead(m: Int64Array, p: Parameters, program: Int64Array, sm: int, recor
         prefetch(m, place)
         prefetch(m, place + ORDER)
     slot, home = slot_of(p, group)
-    near = sm % p.partitions
+    near = near_partition(p, sm)
     place = set_at(p, lane, slot, near)
     prefetch(m, place)
     prefetch(m, place + ORDER)
@@ -277,7 +277,7 @@ def read_sectors(
     m[scalar.MOVED] += moved
     if through_l1 and joins(m, p, sm, line, mask, moved, loaded, now):
         return now
-    near = sm % p.partitions
+    near = near_partition(p, sm)
     slice_free = slice_at(p, line, near)
     served = book(m, slice_free, p.slice_ticks_per_kib, moved, now, counters + counter.SLICE_BUSY_TICKS)
     note_server(m, counter.L2_BANDWIDTH, served)

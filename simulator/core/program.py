@@ -14,6 +14,9 @@ ADDRESS, STRIDE, EXTENT, REST, RECORD_WORDS = 0, 1, 2, 3, 4
 BARRIER, THROUGH_L1, JOINED = 1 << 4, 1 << 5, 1 << 6
 """Flags; below them two bits each of operation and hint."""
 
+LANES_SHIFT = 7
+"""Above the flags: how many records a record stands for, less one."""
+
 
 def pack(
     op: NDArray[np.uint8],
@@ -26,8 +29,10 @@ def pack(
     hint: NDArray[np.uint8],
     through_l1: NDArray[np.uint8],
     joined: NDArray[np.uint8],
+    lanes: NDArray[np.int32] | None = None,
 ) -> Int64Array:
-    """Return records, given as columns of one length n, as words (n, RECORD_WORDS)."""
+    """Return records, given as columns of one length n, as words (n, RECORD_WORDS); each stands for one, or for
+    `lanes`."""
     words = np.empty((len(address), RECORD_WORDS), np.int64)
     words[:, ADDRESS] = address
     words[:, STRIDE] = row_stride
@@ -37,6 +42,8 @@ def pack(
     # products: numpy takes six times as long to shift bytes (with these and the halves 3.2 -> 1.9 ns a record)
     halves[:, 2 * REST] = (((joined * 2 + through_l1) * 2 + barrier) * 4 + hint) * 4 + op
     halves[:, 2 * REST + 1] = compute_cycles
+    if lanes is not None:
+        halves[:, 2 * REST] += (lanes - 1) << LANES_SHIFT
     return words
 
 
@@ -71,11 +78,9 @@ def follows(program: Int64Array, record: int) -> bool:
 
 
 @small_function
-def is_whole_lines(program: Int64Array, record: int, line_mask: int) -> bool:
-    """Return whether a record of one row covers whole lines and goes around L1."""
-    word = (record * RECORD_WORDS) & PLACE
-    apart = (program[word + ADDRESS] | low(program[word + EXTENT])) & line_mask
-    return apart == 0 and program[word + REST] & THROUGH_L1 == 0
+def lanes_of(rest: int) -> int:
+    """Return how many records a record stands for."""
+    return (low(rest) >> LANES_SHIFT) + 1
 
 
 @small_function

@@ -64,7 +64,7 @@ from simulator.core.program import (
     follows,
     high,
     hint_of,
-    is_whole_lines,
+    lanes_of,
     low,
     op_of,
     size_of,
@@ -103,11 +103,8 @@ def wait_for_room(m: Int64Array, p: Parameters, k: int, sm: int, size: int, now:
 
 
 @called
-def issue(
-    m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, run: int, now: int
-) -> tuple[int, int]:
-    """Issue a record of a CTA, or a run of `run` that read on from one another; return when the bytes have arrived, and
-    how many of them are on their way to the SM.
+def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, now: int) -> tuple[int, int]:
+    """Issue a record of a CTA; return when the bytes have arrived, and how many of them are on their way to the SM.
 
     Reads are counted as in flight, writes and reductions are posted, nobody waits for a prefetch.
     """
@@ -116,7 +113,7 @@ def issue(
     word = (record * RECORD_WORDS) & PLACE
     start = program[word + ADDRESS]
     stride = program[word + STRIDE]
-    rows, row_bytes = high(program[word + EXTENT]), low(program[word + EXTENT]) * run
+    rows, row_bytes = high(program[word + EXTENT]), low(program[word + EXTENT])
     rest = program[word + REST]
     kind, hint = op_of(rest), hint_of(rest)
     through_l1 = kind == READ and rest & THROUGH_L1 != 0
@@ -153,12 +150,13 @@ def issue(
         l1_done = book(m, there + SM_L1_FREE, p.l1_ticks_per_kib, size, now, busy)
         note_server(m, counter.SM_PORT, l1_done)
         done = max(done, max(m[scalar.LOADED], l1_done + p.l1_hit_ps))
-    m[counters + counter.RECORDS] += run
+    lanes = lanes_of(rest)
+    m[counters + counter.RECORDS] += lanes
     if kind == READ:
         m[counters + counter.SM_READ_BYTES] += size
         m[counters + counter.OUTSTANDING] += (moved * (done - now)) >> 10
-        m[counters + counter.REQUEST_OUTSTANDING] += (done - now) * run >> 10
-        m[counters + counter.READ_RECORDS] += run
+        m[counters + counter.REQUEST_OUTSTANDING] += (done - now) * lanes >> 10
+        m[counters + counter.READ_RECORDS] += lanes
         m[counters + counter.L2_READ_BYTES] += moved
         return done, moved
     if kind == PREFETCH:
@@ -181,15 +179,6 @@ def compute(m: Int64Array, p: Parameters, k: int, sm: int, cycles: int, arrival:
     return done
 
 
-@small_function
-def run_length(program: Int64Array, record: int, last: int) -> int:
-    """Return how many of the records `record` to `last` (not included), from the first on, read on from one another."""
-    run = 1
-    while record + run < last and follows(program, record + run):
-        run += 1
-    return run
-
-
 @called
 def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int) -> int:
     """Let a CTA issue its next record, with those joined to it, at `t`; return when it may issue again (ps)."""
@@ -207,7 +196,6 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         waits(m, context, newest, FOR_EARLIER)
         return before
     last = record + 1
-    runs = 1  # that read on from one another
     asked = size_of(program, record)
     cycles = high(rest)
     while last < end and program[last * RECORD_WORDS + REST] & JOINED:
@@ -215,7 +203,6 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         cycles += high(program[last * RECORD_WORDS + REST])
         if not follows(program, last):
             look_ahead(m, p, program, sm, last)
-            runs += 1
         last += 1
     if op_of(rest) == READ:
         # how much of a read misses L1 is not known before it is issued: it only waits while the SM is full
@@ -226,17 +213,10 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     begin_step(m, t)
     arrival = t
     from_l2 = 0  # read
-    each = record
-    while each < last:
-        run = 1
-        if runs < last - record and is_whole_lines(program, each, (1 << p.line_shift) - 1):
-            run = last - each
-            if runs > 1:
-                run = run_length(program, each, last)
-        done, moved = issue(m, p, program, k, sm, each, run, t)
+    for each in range(record, last):
+        done, moved = issue(m, p, program, k, sm, each, t)
         arrival = max(arrival, done)
         from_l2 += moved
-        each += run
     once = arrival
     if from_l2 > 0:
         beyond = from_l2 - p.sm_outstanding_bytes
@@ -274,6 +254,23 @@ def settle(m: Int64Array, p: Parameters, k: int, now: int) -> None:
     settle_ledger(m, p, k, now)
 
 
+@small_function
+def foresee(m: Int64Array, p: Parameters, program: Int64Array) -> None:
+    """Have what the event after the first will probably need brought near: its CTA and records.
+
+    Which event that is, is only known once the first has been dealt with, unless the first comes again before it.
+    """
+    heap = p.at.heap & PLACE
+    following = min(m[heap + 1], m[heap + 2]) & (MAX_CONTEXTS - 1)
+    context = context_at(p, following)
+    record = (m[context + CONTEXT_NEXT] * RECORD_WORDS) & PLACE
+    prefetch(m, context + CONTEXT_RING)
+    prefetch(m, sm_at(p, m[context + CONTEXT_SM]))
+    prefetch(m, sm_at(p, m[context + CONTEXT_SM]) + SM_QUEUE)
+    for ahead in range(4):
+        prefetch(program, record + 8 * ahead)
+
+
 @compiled
 def advance(
     m: Int64Array, parameters: Sequence[Parameters], program: Int64Array, first: Int64Array, now: int, until: int
@@ -303,6 +300,8 @@ def advance(
             return REACHED, until
         number = key & (MAX_CONTEXTS - 1)
         context = context_at(p, number)
+        if m[scalar.HEAP] > 2:
+            foresee(m, p, program)
         account(m, p, number, context, t)
         if m[context + CONTEXT_NEXT] < m[context + CONTEXT_END]:
             if p.log_words and m[scalar.LOGGED] > p.log_words // 2:

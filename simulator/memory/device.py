@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from simulator.core import counter, scalar
 from simulator.core.access_log import ENTRY_WORDS
+from simulator.core.lanes import packed_lanes
 from simulator.core.layout import (
     CONTEXT_DONE,
     CONTEXT_END,
@@ -201,7 +202,7 @@ class Device:
             self._has_l1 = True
         launch.fed += len(chunk)
         self._pool.trim(state, list(self._launches))
-        first, last = self._pool.append(chunk)
+        first, last = self._pool.append(chunk, 1 << self.parameters.line_shift)
         state.kernels[slot, [KERNEL_PENDING, KERNEL_LAST]] = first, last
         state.kernels[slot, KERNEL_MORE] = int(launch.fed < launch.header.records)
 
@@ -239,14 +240,15 @@ class _Pool:
         self.program = np.zeros(0, np.int64)
         self.starts = np.zeros(1, np.int64)
 
-    def append(self, chunk: Records) -> tuple[int, int]:
+    def append(self, chunk: Records, line_bytes: int) -> tuple[int, int]:
         """Add a chunk of whole CTAs; return the range of their CTA numbers."""
         offset, first = len(self.program) // RECORD_WORDS, len(self.starts)
         bounds = np.flatnonzero(chunk.requester[1:] != chunk.requester[:-1]) + 1
-        starts = np.concatenate(([0], bounds, [len(chunk)])).astype(np.int64) + offset
-        words = pack(**{name: getattr(chunk, name) for name in PACKED}).reshape(-1)
+        starts = np.concatenate(([0], bounds, [len(chunk)])).astype(np.int64)
+        columns = {name: getattr(chunk, name) for name in PACKED}
+        words = (packed_lanes(columns, starts, line_bytes) if chunk.joined.any() else pack(**columns)).reshape(-1)
         self.program = np.concatenate((self.program, words)) if offset else words
-        self.starts = np.concatenate((self.starts, starts))
+        self.starts = np.concatenate((self.starts, starts + offset))
         return first, first + len(starts) - 1
 
     def trim(self, state: State, slots: list[int]) -> None:

@@ -1,0 +1,147 @@
+"""Which joined records become one request?
+
+Invariants: (1) runs hold the records that were given, CTA by CTA, with their bytes and cycles; (2) a run is of one
+record, or of joined ones alike that read on from one another in whole lines around L1, and no run could be longer; (3)
+compiled and plain Python agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from simulator.core import lanes
+from simulator.core.program import ADDRESS, EXTENT, LANES_SHIFT, REST, pack
+from simulator.trace.record import COLUMNS, Op, Records
+
+LINE = 128
+PACKED = [name for name in COLUMNS if name not in ("kernel", "requester")]
+Columns = dict[str, NDArray[Any]]
+
+
+def columns_of(count: int, **columns: NDArray[Any]) -> Columns:
+    records = Records.of(count, **columns)
+    return {name: getattr(records, name) for name in PACKED}
+
+
+def lanes_in(words: NDArray[np.int64]) -> list[int]:
+    return [(rest & 0xFFFFFFFF) >> LANES_SHIFT for rest in words[:, REST].tolist()]
+
+
+def test_a_warp_that_reads_a_line_group_is_one_record() -> None:
+    columns = columns_of(
+        64,
+        address=np.arange(64) * LINE,
+        row_bytes=np.full(64, LINE),
+        compute_cycles=np.arange(64),
+        joined=np.arange(64) % 32 > 0,
+    )
+    starts = np.array([0, 64])
+    words = lanes.packed_lanes(columns, starts, LINE)
+    assert words[:, ADDRESS].tolist() == [0, 32 * LINE]
+    assert words[:, EXTENT].tolist() == [(1 << 32) + 32 * LINE] * 2
+    assert [rest >> 32 for rest in words[:, REST].tolist()] == [sum(range(32)), sum(range(32, 64))]
+    assert lanes_in(words) == [31, 31]
+    assert starts.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "at"),
+    [
+        ({"op": int(Op.WRITE)}, 2),  # of another kind
+        ({"through_l1": 1}, 2),
+        ({"rows": 2}, 2),
+        ({"joined": 0}, 2),
+        ({"address": 3 * LINE}, 2),  # leaves a line out
+        ({"row_bytes": LINE // 2}, 1),  # ends within a line: the next does not follow either
+    ],
+)
+def test_another_record_ends_a_run(change: dict[str, int], at: int) -> None:
+    columns = columns_of(4, address=np.arange(4) * LINE, row_bytes=np.full(4, LINE), joined=np.array([0, 1, 1, 1]))
+    for name, value in change.items():
+        columns[name][at] = value
+    words = lanes.packed_lanes(columns, np.array([0, 4]), LINE)
+    assert lanes_in(words) == {1: [0, 0, 1], 2: [1, 0, 0]}[at] if change != {"joined": 0} else [1, 1]
+
+
+def test_a_run_ends_with_its_cta() -> None:
+    columns = columns_of(4, address=np.arange(4) * LINE, row_bytes=np.full(4, LINE), joined=np.ones(4))
+    starts = np.array([0, 3, 4])
+    assert lanes_in(lanes.packed_lanes(columns, starts, LINE)) == [2, 0]
+    assert starts.tolist() == [0, 1, 2]
+
+
+@st.composite
+def records(draw: st.DrawFn) -> tuple[Columns, list[int]]:
+    """Return records most of which read on from the one before, and where each CTA's begin."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count = int(rng.integers(1, 60))
+    row_bytes = np.where(rng.random(count) < 0.9, LINE, LINE // 2)
+    jumps = np.where(rng.random(count) < 0.8, 0, LINE)
+    columns = columns_of(
+        count,
+        op=rng.random(count) < 0.1,
+        address=np.cumsum(jumps + np.roll(row_bytes, 1)),
+        row_bytes=row_bytes,
+        rows=1 + (rng.random(count) < 0.1),
+        compute_cycles=rng.integers(0, 9, count),
+        hint=rng.random(count) < 0.1,
+        barrier=rng.random(count) < 0.1,
+        through_l1=rng.random(count) < 0.1,
+        joined=rng.random(count) < 0.9,
+    )
+    inner = np.flatnonzero(rng.random(count - 1) < 0.1) + 1
+    return columns, [0, *inner.tolist(), count]
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=records())
+def test_runs_are_what_reads_on(case: tuple[Columns, list[int]]) -> None:
+    columns, bounds = case
+    starts = np.array(bounds)
+    words = lanes.packed_lanes(columns, starts, LINE)
+    single = pack(**columns)
+    heads = np.cumsum([0, *(count + 1 for count in lanes_in(words))])
+    assert [int(heads[start]) for start in starts] == bounds
+
+    def reads_on(record: int) -> bool:
+        alike = all(
+            columns[name][record] == columns[name][record - 1]
+            for name in ("op", "row_bytes", "rows", "hint", "barrier")
+        )
+        return bool(
+            record not in bounds
+            and columns["joined"][record]
+            and alike
+            and columns["rows"][record] == 1
+            and not columns["through_l1"][record - 1 : record + 1].any()
+            and columns["address"][record] == columns["address"][record - 1] + columns["row_bytes"][record]
+            and all(columns["address"][record - 1 : record + 1] % LINE == 0)
+            and columns["row_bytes"][record] % LINE == 0
+        )
+
+    assert heads[:-1].tolist() == [record for record in range(len(single)) if not reads_on(record)]
+    for word, begin, end in zip(words, heads[:-1], heads[1:], strict=True):
+        assert word[ADDRESS] == single[begin, ADDRESS]
+        assert word[EXTENT] & 0xFFFFFFFF == (single[begin:end, EXTENT] & 0xFFFFFFFF).sum()
+        assert word[REST] >> 32 == (single[begin:end, REST] >> 32).sum()
+
+
+@settings(max_examples=30, deadline=None)
+@given(case=records())
+def test_compiled_as_python(case: tuple[Columns, list[int]]) -> None:
+    columns, bounds = case
+    del columns["row_stride"]
+    count = len(columns["address"])
+    found = []
+    for function in (lanes.runs_of_lanes, lanes.runs_of_lanes.py_func):  # type: ignore[attr-defined]
+        starts = np.array(bounds)
+        heads, number, cycles = np.zeros(count, np.int64), np.zeros(count, np.int32), np.zeros(count, np.int32)
+        runs = function(*columns.values(), starts, LINE, heads, number, cycles)
+        found.append([runs, starts.tolist(), *(out[:runs].tolist() for out in (heads, number, cycles))])
+    assert found[0] == found[1]
