@@ -26,6 +26,7 @@ from simulator.lowering.decode_tile import (
 from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.layout import SECTOR_BYTES, KvLayout, Matrix, Runs
 from simulator.lowering.program import Launch, ProgramBuilder, Stream, contiguous, traced_parts, traced_whole
+from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
@@ -33,9 +34,6 @@ from simulator.workload.operators import AttentionShape
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 PAGE_ID_BYTES = 4
 SPILLED = 2  # assumed: times as long where accumulators go through memory
-SHARED_BYTES_PER_CLOCK = 128
-"""What an SM reads of its shared memory a clock: 32 banks of 4 bytes (CUDA programming guide)."""
-
 SHARPNESS = 4
 """How sharply the slower of products and loads from shared memory bounds their step: both nearly busy, they wait for
 each other.  From FlashAttention on A100, whose kernels with 16 rows a warp take 1.15 times as long as those with 32."""

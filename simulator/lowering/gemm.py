@@ -26,6 +26,7 @@ from simulator.lowering.tiling import (
     choose,
     overhead_ps,
     step_cycles,
+    warmup_ps,
 )
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.workload.operators import GemmShape
@@ -102,6 +103,7 @@ def _main_kernel(
         shared_bytes=K_BYTES * (tiling.tile_m + tiling.tile_n) * tiling.stages,
         stages=min(16, max(4, 2 * (tiling.stages // grid.joined))),
         prologue_ps=overhead_ps(tiling, hardware, scalars),
+        warmup_ps=warmup_ps(hardware, scalars),
         run_bytes=K_BYTES,  # weights are stored row by row of k: a stage takes 64 columns of each row
         run_gap_ps=scalars.run_gap_ps,
     )

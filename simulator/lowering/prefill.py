@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.attention import (
     PARTIAL_BYTES,
-    SHARED_BYTES_PER_CLOCK,
     SHARPNESS,
     Operands,
     add_block_table,
@@ -37,6 +36,7 @@ from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.layout import Matrix, Runs
 from simulator.lowering.prefill_plan import UNEQUAL_HEAD, PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
+from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape

@@ -28,12 +28,19 @@ STORED, BULK_STORED = 10, 64
 128 bytes a cycle, then to L2 at 64: 1 / (8 / 128 + 2 / 64).  With them 16-bit outputs go in, and leave on their own."""
 
 PROLOGUE_CLOCK_HZ = 2_000_000_000  # at which the scalars' prologue is stated
+SHARED_BYTES_PER_CLOCK = 128
+"""What an SM reads or writes of its shared memory a clock: 32 banks of 4 bytes (CUDA programming guide)."""
+
 PARTIAL_BYTES = 4  # split-K partial sums are fp32
 
 BULK_TILES_N = (64, 128, 192, 256, 320)
 BULK_TILES_M = (64, 128, 192, 256)  # and those between, in steps of 8, that waste the fewest rows
 BULK_PARTS = 6
 BULK_TILE_OUTPUTS = 320 * 128  # the largest seen: more accumulators do not fit the registers
+TENSOR_MEMORY_OUTPUTS = 256 * 256
+"""Where accumulators have a memory of their own (data-centre Blackwell: 128 lanes of 512 words), the largest seen:
+nvjet_tst_256x256_64x4_2x2_2cta."""
+
 BULK_STAGES = 16
 TILE_STAGES = {
     (64, 64): 6,
@@ -79,22 +86,22 @@ def overhead_ps(tiling: Tiling, hardware: Hardware, scalars: Implementation) -> 
     return scalars.prologue_ps * PROLOGUE_CLOCK_HZ // hardware.sm.clock_hz + end_ps
 
 
+def warmup_ps(hardware: Hardware, scalars: Implementation) -> int:
+    """Return what the first CTA of each place takes on top: its instructions and parameters are not cached yet."""
+    return scalars.warmup_cycles * PS_PER_S // hardware.sm.clock_hz
+
+
 class Pinned(NamedTuple):
-    """Sides of the tile where the kernel is known, which then does not split k; 0: the library chooses."""
+    """Sides of the tile where the kernel is known, which then does not split k; 0: the library chooses.  So with its
+    stages of 128 bytes, fewer if they do not fit, and CTAs along m that share a weight tile by multicast."""
 
     tile_m: int = 0
     tile_n: int = 0
+    stages: int = 0
+    cluster: int = 0
 
 
 CHOSEN = Pinned()
-
-
-def cutlass_tile(m: int) -> Pinned:
-    """Return the tile of the fp8 products of vLLM (csrc/quantization/w8a8/cutlass/c3x/scaled_mm_sm90_fp8_dispatch.cuh)
-    and SGLang (sgl-kernel/csrc/gemm/fp8_gemm_kernel.cu), CUTLASS kernels that go by m alone."""
-    if m <= 64:
-        return Pinned(64, 64)
-    return Pinned(64, 128) if m <= 128 else Pinned(128, 128)
 
 
 def choose(shape: GemmShape, hardware: Hardware, scalars: Implementation, pinned: Pinned = CHOSEN) -> Tiling:
@@ -112,21 +119,23 @@ def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterato
     bulk = bulk_copies(hardware)
     k_steps = -(-shape.k * shape.weight_dtype.bytes // K_BYTES)
     room = hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes - (RESERVED_SHARED_BYTES if bulk else 0)
-    for tile_n, tile_m, most_stages in _tiles(shape.m, bulk, pinned):
-        stages = min(most_stages, room // (K_BYTES * (tile_n + tile_m)))
+    outputs = TENSOR_MEMORY_OUTPUTS if hardware.compute_capability // 10 == 10 else BULK_TILE_OUTPUTS
+    for tile_n, tile_m, most_stages in _tiles(shape.m, bulk, pinned, outputs):
+        stages = min(pinned.stages or most_stages, room // (K_BYTES * (tile_n + tile_m)))
         if stages < 2:
             continue
         tiles = -(-shape.m // tile_m) * -(-shape.n // tile_n)
-        cluster = 2 if bulk and tile_m >= 128 and -(-shape.m // tile_m) % 2 == 0 else 1
+        cluster = pinned.cluster or (2 if bulk and tile_m >= 128 else 1)
+        cluster = math.gcd(cluster, -(-shape.m // tile_m))
         threads = 384 if bulk else (128 if tile_m * tile_n <= 128 * 64 else 256)
         limit = 1 if pinned.tile_m or tiles >= hardware.sm.count else min(k_steps // 8, hardware.sm.count // tiles)
         for split in sorted({1, *(s for s in (2, 3, 4, 6, 8, 12, 16, 32) if s <= limit)}):
             yield Tiling(tile_m, tile_n, split, stages, cluster, threads)
 
 
-def _tiles(m: int, bulk: bool, pinned: Pinned) -> Iterator[tuple[int, int, int]]:
-    """Yield the tiles (n, m) that a library has kernels for, with their stages; of those with room for more than `m`
-    inputs the narrowest alone."""
+def _tiles(m: int, bulk: bool, pinned: Pinned, outputs: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the tiles (n, m) that a library has kernels for, of `outputs` at most, with their stages; of those with
+    room for more than `m` inputs the narrowest alone."""
     fewest = -(-m // BULK_TILES_M[-1])
     parts = {-(-m // (8 * (fewest + more))) * 8 for more in range(BULK_PARTS)}  # the narrowest for so many tiles
     pairs = [(n, m) for n in BULK_TILES_N for m in sorted({*parts, *BULK_TILES_M})] if bulk else list(TILE_STAGES)
@@ -134,7 +143,7 @@ def _tiles(m: int, bulk: bool, pinned: Pinned) -> Iterator[tuple[int, int, int]]
         pairs = [(pinned.tile_n or n, pinned.tile_m or m) for n, m in pairs]
     covering = min((tile_m for _, tile_m in pairs if tile_m >= m), default=m)
     for tile_n, tile_m in dict.fromkeys(pairs):
-        if tile_m > covering or (bulk and tile_m * tile_n > BULK_TILE_OUTPUTS):
+        if tile_m > covering or (bulk and tile_m * tile_n > outputs):
             continue
         yield tile_n, tile_m, BULK_STAGES if bulk else TILE_STAGES.get((tile_n, tile_m), 3)
 
@@ -151,6 +160,7 @@ def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Imp
     weight_bytes = K_BYTES * tiling.tile_n / tiling.cluster  # of a step
     step_bytes = K_BYTES * min(tiling.tile_m, shape.m) + weight_bytes
     distinct = shape.k * (shape.n * shape.weight_dtype.bytes + shape.m * shape.activation_dtype.bytes)
+    partial = shape.m * shape.n * PARTIAL_BYTES * tiling.split if tiling.split > 1 else 0
     hit = (hardware.l2.hit_latency_ps + (hardware.l2.cross_latency_ps or 0)) * 1e-12
     miss = hardware.hbm.latency_ps * 1e-12
     room = min(sm.outstanding_bytes * 3 // 4, min(occupancy, busiest) * tiling.stages * step_bytes)
@@ -160,15 +170,14 @@ def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Imp
         most * (step_bytes * hit + weight_bytes * miss) / room,
         most * step_bytes / (sm.port_bytes_per_clock * sm.clock_hz),
         ctas * steps * step_bytes / hardware.l2.bandwidth_bytes_per_s,
-        distinct / hardware.hbm.peak_bytes_per_s,
+        (distinct + partial) / hardware.hbm.peak_bytes_per_s,  # operands push partial sums out of L2
     )
     time: float = sum(limit**SHARPNESS for limit in limits) ** (1 / SHARPNESS)
     start = (hardware.launch.cta_start_ps + overhead_ps(tiling, hardware, scalars)) * 1e-12
-    time += -(-ctas // (sm.count * occupancy)) * (start + 2 * (hit + miss))
+    time += -(-ctas // (sm.count * occupancy)) * (start + 2 * (hit + miss)) + warmup_ps(hardware, scalars) * 1e-12
     if tiling.split > 1:
-        moved = shape.m * shape.n * PARTIAL_BYTES * tiling.split * 2
         time += (hardware.launch.graph_ps + hardware.launch.cta_start_ps) * 1e-12 + 2 * hit
-        time += moved / hardware.l2.bandwidth_bytes_per_s
+        time += 2 * partial / hardware.l2.bandwidth_bytes_per_s  # written as CTAs end, and read again
     return time
 
 
@@ -187,4 +196,17 @@ def step_cycles(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: I
         busy = ctas / (-(-ctas // hardware.sm.count) * hardware.sm.count)
         rate = min(rate, getattr(sustained, wider.value) / busy)
     columns = K_BYTES // shape.weight_dtype.bytes
-    return math.ceil(2 * tiling.tile_m * tiling.tile_n * columns / rate)
+    product = 2 * tiling.tile_m * tiling.tile_n * columns / rate
+    if not bulk_copies(hardware):
+        product = (product**SHARPNESS + _shared_cycles(tiling) ** SHARPNESS) ** (1 / SHARPNESS)
+    return math.ceil(product)
+
+
+def _shared_cycles(tiling: Tiling) -> float:
+    """Return the cycles of shared memory in one stage where warps load their operands from it: copies put the tiles
+    there, and each warp, of 64x64 outputs or half of that in small tiles, reads its rows of both."""
+    outputs = tiling.tile_m * tiling.tile_n
+    warp_n = min(64, tiling.tile_n)
+    warp_m = min(64 if outputs >= 128 * 128 else 32, tiling.tile_m)
+    read = outputs / warp_m + outputs / warp_n
+    return K_BYTES * (read + tiling.tile_m + tiling.tile_n) / SHARED_BYTES_PER_CLOCK

@@ -11,13 +11,14 @@ from simulator.core import counter
 from simulator.errors import CapacityError
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm, prefill
+from simulator.lowering.cutlass import cutlass_kernel
 from simulator.lowering.decode_call import Buffers, kernels_around, lower_small
 from simulator.lowering.elementwise import KvWrite, lower_kv_write
 from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of, pitch_of
 from simulator.lowering.lower import WORKSPACE
 from simulator.lowering.quantise import WIDE_BYTES, Cast, lower_quantise
-from simulator.lowering.tiling import CHOSEN, Pinned, cutlass_tile
+from simulator.lowering.tiling import CHOSEN, Pinned
 from simulator.memory import Device
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.run.limits import limiter
@@ -180,15 +181,15 @@ def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> 
     scale = _activation("scale", shape.m * SCALE_BYTES)
     addresses = allocate([sources[0], output, WORKSPACE, *weights, *sources[1:], *wide, scale])
     pinned = Pinned(case.tile_m, case.tile_n)
-    if cast and case.framework is not Framework.TRTLLM and pinned == CHOSEN:
-        pinned = cutlass_tile(case.m)
+    if cast and pinned == CHOSEN:
+        pinned = cutlass_kernel(case.framework, hardware.compute_capability, case.m, case.n)
 
     def call(copy: int) -> list[TracedKernel]:
         source = copy % len(inputs)
         kernels: list[TracedKernel] = []
         if cast:
             places = (addresses[name] for name in (f"wide{source}", f"x{source}", "scale"))
-            kernels.extend(lower_quantise(Cast(shape.m, shape.k, *places), case.framework, hardware))
+            kernels.extend(lower_quantise(Cast(shape.m, shape.k, *places), case.framework, hardware, scalars))
         operands = _gemm_operands(shape, addresses, f"x{source}", f"w{copy}")
         rows = case.raster_rows
         products = gemm.lower(shape, operands, hardware, scalars, len(kernels), pinned=pinned, raster_rows=rows)

@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 
 from simulator import hardware
-from simulator.lowering.implementation import Framework
+from simulator.hardware import Dtype
+from simulator.lowering.implementation import Framework, implementations
 from simulator.lowering.quantise import Cast, lower_quantise
+from simulator.memory.occupancy import ctas_per_sm
 from simulator.run.cases import GemmCase
 from simulator.run.predict import predict
 from simulator.trace.record import Op, TracedKernel
 
 H100 = hardware.load("h100-sxm").spec
+SCALARS = implementations().gemm.model_copy(update={"cast_cycles": 1980})
 SOURCE, OUTPUT, SCALE = 1 << 32, 1 << 33, 1 << 34
 
 
 def kernels(framework: Framework, rows: int, columns: int) -> list[TracedKernel]:
-    return list(lower_quantise(Cast(rows, columns, SOURCE, OUTPUT, SCALE), framework, H100))
+    return list(lower_quantise(Cast(rows, columns, SOURCE, OUTPUT, SCALE), framework, H100, SCALARS))
 
 
 def moved(kernel: TracedKernel, op: Op, base: int) -> int:
@@ -36,7 +39,7 @@ def moved(kernel: TracedKernel, op: Op, base: int) -> int:
         (Framework.GENERIC, [], 0),
         (Framework.VLLM, ["quantise"], 1),
         (Framework.SGLANG, ["quantise"], 2),
-        (Framework.TRTLLM, ["clear scale", "maximum", "quantise"], 2),
+        (Framework.TRTLLM, ["clear scale", "maximum", "quantise", "copy scale"], 2),
     ],
 )
 def test_every_element_is_read_as_often_as_the_source_says_and_written_once(
@@ -52,6 +55,19 @@ def test_sglang_takes_eight_rows_a_cta_from_sixteen_rows_per_sm_on() -> None:
     many = H100.sm.count * 16
     assert kernels(Framework.SGLANG, many, 4096)[0].header.requesters == many // 8
     assert kernels(Framework.SGLANG, many - 1, 4096)[0].header.requesters == many - 1
+
+
+def test_vllm_casts_a_row_at_a_time_on_an_sm() -> None:
+    """1980 cycles of an H100 are 1 us: what a cast takes grows by more than that for every 132 rows."""
+    header = kernels(Framework.VLLM, 264, 64)[0].header
+    assert ctas_per_sm(H100.sm, header) == 1
+    assert header.prologue_ps == 1_000_000
+
+    def time_s(rows: int) -> float:
+        case = GemmCase(m=rows, n=64, k=64, dtype=Dtype.FP8, framework=Framework.VLLM)
+        return predict(case, H100, SCALARS).time_s
+
+    assert 9e-6 < time_s(132 * 10) - time_s(132 * 3) < 14e-6
 
 
 def test_a_cast_takes_its_launches_and_its_bytes() -> None:
