@@ -1,10 +1,11 @@
-"""Fit the scalars of configs/implementations.toml: python validation/calibrate.py [FAMILY | FRAMEWORK.FAMILY]...
+"""Fit the scalars of configs/implementations.toml: python validation/calibrate.py [--near] [PAIR]...
 
 Coordinate search, per framework and kernel family, for the scalars of `GRID` that the family has, with the least mean
 |log(predicted / measured)| over validation/calibration_sample.csv, which holds calibration rows of A100 and H100 only,
 of every element type and up to 1 ms.  At most six scalars per pair; the same on every device.  With families or pairs
-named, the others keep theirs, and so do scalars that are not in `GRID`: those say in implementations.toml what they
-were read off.  A scalar at an end of its grid is named: it stands for a cost that is not modelled.
+(FRAMEWORK.FAMILY) named, the others keep theirs, and so do scalars that are not in `GRID`: those say in
+implementations.toml what they were read off.  --near starts at the scalars of the file instead of those of `START`.  A
+scalar at an end of its grid is named: it stands for a cost that is not modelled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import product
 from math import log
 from multiprocessing import get_context
@@ -60,6 +62,7 @@ START = {
     "softmax_exposed": 0.6,
 }
 DECODE_START = {"replay_ps": 2_000_000, "matrix_efficiency": 0.5, "fp8_efficiency": 0.3}
+NEAR = "--near"
 NOT_IN_CASE = ("kernel", "hardware", "version", "measured_s")
 
 
@@ -105,16 +108,24 @@ class Errors:
         return self._times[key]
 
 
-def fit(pair: tuple[str, str]) -> tuple[str, str, Implementation, float]:
-    """Return the best scalars of a (framework, family) pair and their error."""
+def grid_of(family: str) -> Grid:
+    """Return the values that are tried of each scalar of a family."""
+    if family == "decode_attention":
+        return DECODE_GRID
+    return {name: values for name, values in GRID.items() if ALONE.get(name, family) == family}
+
+
+def fit(pair: tuple[str, str], near: bool = False) -> tuple[str, str, Implementation, float]:
+    """Return the best scalars of a (framework, family) pair and their error; `near`: going on from those it has."""
     framework, family = pair
     errors = Errors(framework, family)
     kept = getattr(implementations(Framework(framework)), family)
-    if family == "decode_attention":
-        grid = DECODE_GRID
+    grid = grid_of(family)
+    if near:
+        best, least = _replay_too(errors, grid, kept)
+    elif family == "decode_attention":
         best, least = _jointly(errors, grid, kept.model_copy(update=DECODE_START))
     else:
-        grid = {name: values for name, values in GRID.items() if ALONE.get(name, family) == family}
         best, least = _replay_too(errors, grid, kept.model_copy(update={name: START[name] for name in grid}))
     for _ in range(2):
         for name in grid:
@@ -151,11 +162,8 @@ def _replay_too(errors: Errors, grid: Grid, scalars: Implementation) -> tuple[Im
 
 def ends(family: str, scalars: Implementation) -> list[str]:
     """Return the scalars of a family that lie at an end of their grid; none and all are ends of their own."""
-    grid = DECODE_GRID if family == "decode_attention" else GRID
-    found = {name: getattr(scalars, name) for name in grid if ALONE.get(name, family) == family}
-    return [
-        name for name, value in found.items() if value in (min(grid[name]), max(grid[name])) and value not in (0, 1)
-    ]
+    found = {name: (getattr(scalars, name), values) for name, values in grid_of(family).items()}
+    return [name for name, (value, tried) in found.items() if value in (min(tried), max(tried)) and value not in (0, 1)]
 
 
 def _toml(scalars: Implementation) -> Iterator[str]:
@@ -173,12 +181,13 @@ def _toml(scalars: Implementation) -> Iterator[str]:
 def main() -> None:
     """Fit all pairs, or those named, and write the file."""
     every = [(framework, family) for family in FAMILIES for framework in FRAMEWORKS]
-    wanted = sys.argv[1:] or list(FAMILIES)
+    near = NEAR in sys.argv
+    wanted = [name for name in sys.argv[1:] if name != NEAR] or list(FAMILIES)
     pairs = [pair for pair in every if pair[1] in wanted or ".".join(pair) in wanted]
     predict(KINDS["gemm"](m=1, n=64, k=64), hardware.load("h100-sxm").spec)  # compile before there are two processes
     found = {pair: getattr(implementations(Framework(pair[0])), pair[1]) for pair in every}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for framework, family, scalars, error in pool.map(fit, pairs):
+        for framework, family, scalars, error in pool.map(partial(fit, near=near), pairs):
             print(f"{framework:8s} {family:18s} {scalars} mean |log ratio| {error:.3f}", flush=True)
             for name in ends(family, scalars):
                 print(f"{framework:8s} {family:18s} {name} lies at an end of its grid", flush=True)

@@ -174,7 +174,7 @@ def _flash_attention_3_ampere(shape: AttentionShape) -> PrefillPlan:
     else:
         keys, threads = 64 if d <= 192 or local else 96, 256
     packed, rows = group_of(shape) > 1, 128 * 32 // threads
-    return PrefillPlan(" fa3", 128, keys, threads, 2, packed, prepares=True, warp_rows=rows)
+    return PrefillPlan(" fa3", 128, keys, threads, 4, packed, prepares=True, warp_rows=rows)
 
 
 def _flashinfer(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:

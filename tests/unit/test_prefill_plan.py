@@ -14,7 +14,7 @@ from simulator.lowering.elementwise import KvWrite
 from simulator.lowering.implementation import Framework
 from simulator.lowering.layout import Matrix, panel_bytes_of
 from simulator.lowering.prefill import lower_cache_write, lower_prefill, softmax_cycles, step_cycles
-from simulator.lowering.prefill_plan import prefill_plan, query_tiles_of
+from simulator.lowering.prefill_plan import prefill_plan, query_tiles_of, shared_bytes
 from simulator.trace.record import Op, TracedKernel
 from simulator.workload import AttentionShape
 
@@ -82,6 +82,13 @@ def test_flashinfer_tile_fills_half_an_sm() -> None:
     key: 36 keys, two steps of 16."""
     plan = prefill_plan(shape_of(1024, 32, 8), device("l40s"), Framework.SGLANG)
     assert (plan.queries, plan.keys) == (128, 32)
+
+
+def test_flash_attention_3_has_an_a100_sm_to_itself() -> None:
+    """128 queries and two stages of 64 keys and 64 values, 256 B each, are 96 KiB of an SM's 164."""
+    ampere, shape = device("a100-sxm-80gb"), shape_of(2048, 32, 8)
+    plan = prefill_plan(shape, ampere, Framework.SGLANG)
+    assert shared_bytes(shape, plan, ampere) == 96 << 10
 
 
 def test_flashinfer_splits_until_two_ctas_an_sm_run() -> None:
