@@ -61,7 +61,7 @@ def _compile_analysis() -> None:
     from simulator.trace.record import KernelHeader, Records, TracedKernel, TraceHeader
 
     functions = ("interleave.interleave", "spatial.count_spatial", "reuse_count.count_visits", "reuse_count.count_last")
-    if all(map(is_compiled, (*functions, "reuse_room.renumber", "sample.sample", "three_cs.explain"))):
+    if all(map(is_compiled, (*functions, "reuse_room.move_pages", "sample.sample", "three_cs.explain"))):
         return
     records = Records.of(2, address=np.array([0, 1 << 14]), requester=np.zeros(2))
     header = KernelHeader("compile", "", -1, 0, 1, 32, 0, 0, 1, 0, 2, 64, 0)

@@ -26,6 +26,7 @@ from simulator.core.reuse_stack import (
     ENTRY_BITS,
     FREE_PARTS,
     MAX_SHIFT,
+    MAX_UNITS,
     PAGES,
     PARTS,
     SHIFT,
@@ -150,7 +151,7 @@ class ReuseCounter:
             scalars=np.zeros(COUNT_SCALARS, np.int64),
             distances=np.zeros(cells * BINS, np.int64),
             fine=aligned(FINE, np.int64),
-            queue=np.zeros(2 * QUEUE, np.int64),
+            queue=np.zeros(2 * (QUEUE + MAX_UNITS), np.int64),
             groups=np.zeros(GROUPS * (BINS + 1), np.int64),
             origins=np.zeros(cells * ORIGINS, np.int64),
             flows=np.zeros(kernel_classes**2, np.int64),
@@ -254,14 +255,17 @@ def roomier(s: Stack, visits: int, shift: int = 0) -> tuple[Stack, NDArray[np.in
         move_pages(s, new)
         s = new
     if len(s.parts) // STRIP_UNITS - s.scalars[PARTS] + s.scalars[FREE_PARTS] < 2 * visits:
-        parts = aligned(2 * len(s.parts) + 2 * visits * STRIP_UNITS, np.int32)
+        parts = aligned(4 * len(s.parts) + 2 * visits * STRIP_UNITS, np.int32)  # not used, not there
         parts[: len(s.parts)] = s.parts
         s = s._replace(parts=parts)
-    if not fewer and s.scalars[SLOTS] + visits < len(s.weight):
-        return s, None
     slots = int(s.scalars[SLOTS])
-    crowded = 3 * np.count_nonzero(s.weight[:slots]) > len(s.weight)
-    new = s._replace(**new_slots(2 * len(s.weight))) if crowded else s
+    if slots + visits < len(s.weight):
+        return s, None
+    if 3 * np.count_nonzero(s.weight[:slots]) > slots:
+        larger = new_slots(2 * len(s.weight) + visits)
+        for name, array in larger.items():
+            array[: len(getattr(s, name))] = getattr(s, name)
+        return s._replace(**larger), None
     numbers = np.empty(slots + 1, np.int32)
-    renumber(s, new, numbers)
-    return new, numbers
+    renumber(s, numbers)
+    return s, numbers

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from simulator.analysis.order import Ctas
 from simulator.analysis.reuse import ReuseCounter
-from simulator.core.reuse_count import VISIT_NOW, VISIT_WORDS
+from simulator.core.reuse_count import VISIT_NOW, VISIT_UNITS, VISIT_WORDS
 from simulator.core.sample import SLOT_BITS, add_up, place, sample, survey
 from simulator.trace.record import Records
 
@@ -95,11 +95,19 @@ class SampledKernel:
         its = (keys >> SLOT_BITS) - self._round
         share = self._accesses[its] * (keys & ((1 << SLOT_BITS) - 1)) // (len(self._slots) - 1)
         visits[:, VISIT_NOW] += ends[its] - self._accesses[its] + share
-        visits[:, VISIT_NOW] = np.maximum.accumulate(visits[:, VISIT_NOW])
+        visits[:, VISIT_NOW] = _apart(visits[:, VISIT_NOW], visits[:, VISIT_UNITS], ends[its])
         self._counter.count(visits.reshape(-1), len(visits), self._kernel_class)
         self._counter.pass_over(int(ends[-1]))
         self._accesses = self._accesses[rounds:]
         self._round += rounds
+
+
+def _apart(now: Int64Array, units: Int64Array, ends: Int64Array) -> Int64Array:
+    """Return times at which visits begin, moved as little as it takes that each has ended when the next one begins, and
+    when its round ends."""
+    before = np.cumsum(units) - units
+    latest = np.minimum.accumulate((ends - before - units)[::-1])[::-1]
+    return np.minimum(np.maximum.accumulate(now - before), latest) + before
 
 
 def turns_of(chunk: Records, ctas: Ctas) -> Int64Array:

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simulator.core.bitwise import length
+from simulator.core.bitwise import length, natural
 from simulator.core.compiled import compiled, small_function
 from simulator.core.layout import Int64Array
 from simulator.core.prefetch import prefetch
 from simulator.core.reuse_stack import (
     ENTRY_BITS,
     MAX_SHIFT,
-    MAX_UNITS,
     NEVER,
     OWNER,
     PIECE_DISTANCE,
@@ -26,6 +25,9 @@ from simulator.core.reuse_stack import (
     PIECE_WORDS,
     SHIFT,
     SLOTS,
+    STRIP_BITS,
+    STRIP_UNITS,
+    STRIPS,
     TAG,
     UNITS,
     WHEN,
@@ -37,6 +39,7 @@ from simulator.core.reuse_stack import (
     has_room,
     new_entry,
     page_hash,
+    part_at,
     slot_of,
     visit,
 )
@@ -54,13 +57,16 @@ GROUPS = 8
 VISIT_ADDRESS, VISIT_UNITS, VISIT_NOW, VISIT_OWNER, VISIT_WORDS = 0, 1, 2, 3, 4
 """A visit to a page: where it begins, units touched, accesses before it, by whom."""
 
-BATCH = 64
+BATCH = 16
 """Visits whose memory is asked for together, while those before them are counted."""
 
 AHEAD = 2 * BATCH - 1
 """Mask of the number of a visit, to find what is noted of it."""
 
-QUEUE = BATCH + MAX_UNITS
+LAST_AHEAD = 8
+"""Pages by which memory is asked for ahead at the end."""
+
+QUEUE = 64
 """Reuse distances whose memory is asked for together."""
 
 REQUESTER_BITS, SM_BITS = 32, 12
@@ -89,7 +95,7 @@ class Counts(NamedTuple):
     scalars: Int64Array
     distances: Int64Array  # (cells, BINS), flat
     fine: Int64Array  # (FINE)
-    queue: Int64Array  # (QUEUE, 2), flat: distances and numbers yet to be added to `fine`
+    queue: Int64Array  # (QUEUE + MAX_UNITS, 2), flat: distances and numbers yet to be added to `fine`
     groups: Int64Array  # (GROUPS, BINS + 1), flat; of what was sampled, in the last bin first touches
     origins: Int64Array  # (cells, ORIGINS), flat
     flows: Int64Array  # (kernel classes, kernel classes), flat: last touched by, touched again by
@@ -164,7 +170,7 @@ def origin_of(before: int, owner: int) -> int:
 @small_function
 def add_gaps(gaps: Int64Array, gap: int, step: int, count: int, shift: int) -> None:
     """Count the gaps `gap`, `gap` + `step`... of `count` units."""
-    least = bin_of(gap)
+    least = natural(bin_of(gap))
     if step == 0 or bin_of(gap + step * (count - 1)) == least:
         gaps[2 * least] += count << shift
         gaps[2 * least + 1] += (gap * count + step * (count * (count - 1) // 2)) << shift
@@ -183,7 +189,7 @@ def count_piece(
     start, end = s.pieces[piece + PIECE_START], s.pieces[piece + PIECE_END]
     slot = s.pieces[piece + PIECE_SLOT]
     shift = s.scalars[SHIFT]
-    this = s.scalars[SLOTS] - 1
+    this = natural(s.scalars[SLOTS] - 1)
     weight = (end - start) << shift
     window = c.scalars[WINDOW] * WINDOW_WORDS
     if slot < c.scalars[WINDOW_SLOT]:
@@ -195,19 +201,19 @@ def count_piece(
         c.windows[window + WINDOW_NEW] += weight
         add_gaps(c.gaps, s.visits[2 * this + WHEN] + start, 1, end - start, shift)
         return
-    distance = s.pieces[piece + PIECE_DISTANCE] << shift
-    place = bin_of(distance)
+    slot = natural(slot)
+    distance = natural(s.pieces[piece + PIECE_DISTANCE] << shift)
+    place = natural(bin_of(distance))
     c.distances[cell * BINS + place] += weight
     if shift:
         c.groups[group * (BINS + 1) + place] += weight
     if distance < FINE:
         prefetch(c.fine, distance)
-        queued = c.scalars[QUEUED]
+        queued = natural(c.scalars[QUEUED])
         c.queue[2 * queued] = distance
         c.queue[2 * queued + 1] = weight
         c.scalars[QUEUED] = queued + 1
-    gap = max(1, s.visits[2 * this + WHEN] - s.visits[2 * slot + WHEN])  # a sample tells time by the round only
-    add_gaps(c.gaps, gap, 0, end - start, shift)
+    add_gaps(c.gaps, s.visits[2 * this + WHEN] - s.visits[2 * slot + WHEN], 0, end - start, shift)
     origin = origin_of(s.visits[2 * slot + OWNER], s.visits[2 * this + OWNER])
     c.origins[cell * ORIGINS + origin] += weight
     if origin == OTHER_KERNEL:
@@ -219,7 +225,7 @@ def count_piece(
 def add_queued(c: Counts) -> None:
     """Add what is in the queue, whose memory has come by now."""
     for place in range(c.scalars[QUEUED]):
-        c.fine[c.queue[2 * place]] += c.queue[2 * place + 1]
+        c.fine[natural(c.queue[2 * place])] += c.queue[2 * place + 1]
     c.scalars[QUEUED] = 0
 
 
@@ -286,19 +292,19 @@ def count_visits(
             hashed = c.ahead[2 * (number & AHEAD)]
             if hashed & ((1 << s.scalars[SHIFT]) - 1):
                 continue
-            word = number * VISIT_WORDS
+            word = natural(number * VISIT_WORDS)
             address, now = visits[word + VISIT_ADDRESS], visits[word + VISIT_NOW]
             if now >= c.scalars[WINDOW_END]:
                 next_window(s, c, now)
             page = address >> page_shift
-            entry = entry_from(s, page, c.ahead[2 * (number & AHEAD) + 1])
+            entry = natural(entry_from(s, page, c.ahead[2 * (number & AHEAD) + 1]))
             if s.table[entry] == 0:
                 new_entry(s, entry, page, class_of_page(space, page << page_shift, (page + 1) << page_shift))
             low = (address & ((1 << page_shift) - 1)) >> unit_shift
             pieces = visit(s, entry, low, low + visits[word + VISIT_UNITS], now, visits[word + VISIT_OWNER])
             its = s.table[entry + TAG]
             group = (hashed >> MAX_SHIFT) & (GROUPS - 1)
-            if c.scalars[QUEUED] >= BATCH:
+            if c.scalars[QUEUED] >= QUEUE:
                 add_queued(c)
             for each in range(pieces):
                 piece = each * PIECE_WORDS
@@ -315,18 +321,33 @@ def count_visits(
 @compiled
 def count_last(s: Stack, c: Counts) -> None:
     """Count the gaps from the last access of each unit to the end of the trace."""
-    units = s.scalars[UNITS]
+    words, units = 1 << s.scalars[ENTRY_BITS], s.scalars[UNITS]
     end = c.scalars[NOW] + 1
-    for entry in range(0, len(s.table), 1 << s.scalars[ENTRY_BITS]):
-        if s.table[entry]:
-            for unit in range(units):
-                prefetch(s.visits, 2 * max(slot_of(s, entry, unit), 0))
-            unit = 0
-            while unit < units:
-                slot = slot_of(s, entry, unit)
-                last = unit + 1
-                while last < units and slot_of(s, entry, last) == slot:
-                    last += 1
-                if slot != NEVER:
-                    add_gaps(c.gaps, end - s.visits[2 * slot + WHEN] - (last - 1), 1, last - unit, s.scalars[SHIFT])
-                unit = last
+    for entry in range(0, len(s.table), words):
+        ahead = entry + LAST_AHEAD * words
+        if ahead < len(s.table) and s.table[ahead]:
+            for unit in range(0, units, STRIP_UNITS):
+                bring_part(s, ahead, unit)
+        ahead = entry + LAST_AHEAD // 2 * words
+        if ahead < len(s.table) and s.table[ahead]:
+            for first in range(0, units, STRIP_UNITS):
+                value = s.strips[2 * ahead + STRIPS + (first >> STRIP_BITS)]
+                if value < NEVER:
+                    part = part_at(s, value)
+                    for unit in range(part, part + STRIP_UNITS):
+                        prefetch(s.visits, 2 * max(0, s.parts[unit]))
+                elif value >= 0:
+                    prefetch(s.visits, 2 * value)
+        if s.table[entry] == 0:
+            continue
+        for first in range(0, units, STRIP_UNITS):
+            value = s.strips[2 * entry + STRIPS + (first >> STRIP_BITS)]
+            size = min(STRIP_UNITS, units - first)
+            if value >= 0:
+                add_gaps(c.gaps, end - s.visits[2 * value + WHEN] - (first + size - 1), 1, size, s.scalars[SHIFT])
+            elif value != NEVER:
+                part = part_at(s, value)
+                for unit in range(size):
+                    slot = s.parts[part + unit]
+                    if slot != NEVER:
+                        add_gaps(c.gaps, end - s.visits[2 * slot + WHEN] - (first + unit), 0, 1, s.scalars[SHIFT])

@@ -60,7 +60,7 @@ def move_pages(old: Stack, new: Stack) -> None:
 @small_function
 def _sum_up(sums: NDArray[np.int32], parts: NDArray[Any], bits: int) -> None:
     """Set each sum to that of 2^bits parts."""
-    for place in range(len(sums)):
+    for place in range(len(parts) >> bits):
         total = 0
         for part in range(place << bits, (place + 1) << bits):
             total += parts[part]
@@ -68,32 +68,33 @@ def _sum_up(sums: NDArray[np.int32], parts: NDArray[Any], bits: int) -> None:
 
 
 @compiled
-def renumber(old: Stack, new: Stack, numbers: NDArray[np.int32]) -> None:
-    """Number the slots in use anew, in order, and move them to `new`, which may have larger arrays for them or the
-    same; `numbers` (slots + 1) is room for the new number of each slot, or of the first one in use after it."""
-    slots = old.scalars[SLOTS]
+def renumber(s: Stack, numbers: NDArray[np.int32]) -> None:
+    """Number the slots in use anew, in order; `numbers` (slots + 1) is room for the new number of each slot, or of the
+    first one in use after it."""
+    slots = s.scalars[SLOTS]
     count = 0
     for slot in range(slots):
         numbers[slot] = count
-        if old.weight[slot]:
-            new.weight[count] = old.weight[slot]
-            new.visits[2 * count] = old.visits[2 * slot]
-            new.visits[2 * count + 1] = old.visits[2 * slot + 1]
+        if s.weight[slot]:
+            s.weight[count] = s.weight[slot]
+            s.visits[2 * count] = s.visits[2 * slot]
+            s.visits[2 * count + 1] = s.visits[2 * slot + 1]
             count += 1
     numbers[slots] = count
     for slot in range(count, slots):
-        new.weight[slot] = 0
-    new.scalars[SLOTS] = count
-    words = 1 << old.scalars[ENTRY_BITS]
-    strips = (old.scalars[UNITS] + STRIP_UNITS - 1) >> STRIP_BITS
-    for entry in range(0, len(old.table), words):
-        if old.table[entry + KEY]:
+        s.weight[slot] = 0
+    s.scalars[SLOTS] = count
+    words = 1 << s.scalars[ENTRY_BITS]
+    strips = (s.scalars[UNITS] + STRIP_UNITS - 1) >> STRIP_BITS
+    for entry in range(0, len(s.table), words):
+        if s.table[entry + KEY]:
             for word in range(2 * entry + STRIPS, 2 * entry + STRIPS + strips):
-                if old.strips[word] >= 0:
-                    new.strips[word] = numbers[old.strips[word]]
-    for unit in range(old.scalars[PARTS] << STRIP_BITS):
-        if old.parts[unit] >= 0:
-            new.parts[unit] = numbers[old.parts[unit]]
-    _sum_up(new.sums, new.weight, BLOCK_BITS)
-    _sum_up(new.tops, new.sums, FAN_BITS)
-    _sum_up(new.peaks, new.tops, FAN_BITS)
+                slot = s.strips[word]
+                s.strips[word] = numbers[max(slot, 0)] if slot >= 0 else slot
+    for unit in range(s.scalars[PARTS] << STRIP_BITS):
+        slot = s.parts[unit]
+        s.parts[unit] = numbers[max(slot, 0)] if slot >= 0 else slot
+    _sum_up(s.sums, s.weight, BLOCK_BITS)
+    _sum_up(s.tops, s.sums, FAN_BITS)
+    _sum_up(s.peaks, s.tops, FAN_BITS)
+    _sum_up(s.crowns, s.peaks, FAN_BITS)

@@ -9,7 +9,7 @@ distance, so a visit costs a few steps however many units it covers: a *piece* i
 A page is one cache line of the table, which has the slot of each strip that was last touched as a whole; a strip whose
 units were touched apart is another, a *part*.  So single sectors all over the memory take no more of it than they must.
 
-Weights are bytes in blocks of 64, whose sums are summed in turn by 32 and 32: a distance takes one cache line of each.
+Weights are bytes in blocks of 64, whose sums are summed in turn by 32 three times: a distance takes a few cache lines.
 A Fenwick tree touches some twenty, twice.
 """
 
@@ -20,15 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.core.bitwise import natural
 from simulator.core.compiled import small_function
 from simulator.core.layout import Int64Array
 from simulator.core.prefetch import prefetch
 from simulator.core.suffix_sums import bytes_after, words_after
 
 BLOCK_BITS, FAN_BITS = 6, 5
-SLOT_GRANULE = 1 << (BLOCK_BITS + 2 * FAN_BITS)
-"""Slots come in multiples of this."""
-
 STRIP_BITS = 4
 STRIP_UNITS = 1 << STRIP_BITS
 """Units of a strip: their slots fill a cache line."""
@@ -66,6 +64,7 @@ class Stack(NamedTuple):
     sums: NDArray[np.int32]  # of 64 weights
     tops: NDArray[np.int32]  # of 32 sums
     peaks: NDArray[np.int32]  # of 32 tops
+    crowns: NDArray[np.int32]  # of 32 peaks
     visits: Int64Array  # (slots, 2), flat: number of the access to what would be the first unit of the page; by whom
     pieces: Int64Array  # (units, PIECE_WORDS), flat: of the last visit
 
@@ -91,13 +90,13 @@ def entry_bits(units: int) -> int:
 
 def new_slots(slots: int) -> dict[str, NDArray[Any]]:
     """Return the arrays that have a place for each slot, by name."""
-    return {
-        "weight": aligned(slots, np.uint8),
-        "sums": aligned(slots >> BLOCK_BITS, np.int32),
-        "tops": aligned(slots >> (BLOCK_BITS + FAN_BITS), np.int32),
-        "peaks": aligned(slots >> (BLOCK_BITS + 2 * FAN_BITS), np.int32),
-        "visits": aligned(2 * slots, np.int64),
-    }
+    blocks = -(-slots >> BLOCK_BITS << BLOCK_BITS)
+    arrays = {"weight": aligned(blocks, np.uint8), "visits": aligned(2 * blocks, np.int64)}
+    count = blocks >> BLOCK_BITS
+    for name in ("sums", "tops", "peaks", "crowns"):
+        count = -(-count >> FAN_BITS)
+        arrays[name] = aligned(count << FAN_BITS, np.int32)
+    return arrays
 
 
 def new_stack(units: int, slots: int, pages: int, parts: int) -> Stack:
@@ -113,7 +112,7 @@ def new_stack(units: int, slots: int, pages: int, parts: int) -> Stack:
         strips=strips,
         parts=aligned(parts * STRIP_UNITS, np.int32),
         pieces=np.zeros(units * PIECE_WORDS, np.int64),
-        **new_slots(-(-slots // SLOT_GRANULE) * SLOT_GRANULE),
+        **new_slots(slots),
     )
 
 
@@ -142,8 +141,9 @@ def first_entry(s: Stack, hashed: int) -> int:
 @small_function
 def entry_from(s: Stack, page: int, entry: int) -> int:
     """Return where the entry of a page is in the table, or belongs, looked for from `entry` on."""
+    entry = natural(entry)
     while s.table[entry + KEY] != page + 1 and s.table[entry + KEY] != 0:
-        entry = (entry + (1 << s.scalars[ENTRY_BITS])) & (len(s.table) - 1)
+        entry = natural((entry + (1 << s.scalars[ENTRY_BITS])) & (len(s.table) - 1))
     return entry
 
 
@@ -166,7 +166,7 @@ def new_entry(s: Stack, entry: int, page: int, tag: int) -> None:
 @small_function
 def part_at(s: Stack, value: int) -> int:
     """Return where the part begins that a strip names."""
-    return (FIRST_PART - value) << STRIP_BITS
+    return natural((FIRST_PART - value) << STRIP_BITS)
 
 
 @small_function
@@ -203,22 +203,24 @@ def free_part(s: Stack, value: int) -> None:
 @small_function
 def add_weight(s: Stack, slot: int, weight: int) -> None:
     """Add to the weight of a slot."""
+    slot = natural(slot)
     s.weight[slot] = int(s.weight[slot]) + weight
     s.sums[slot >> BLOCK_BITS] += weight
     s.tops[slot >> (BLOCK_BITS + FAN_BITS)] += weight
     s.peaks[slot >> (BLOCK_BITS + 2 * FAN_BITS)] += weight
+    s.crowns[slot >> (BLOCK_BITS + 3 * FAN_BITS)] += weight
 
 
 @small_function
 def above(s: Stack, slot: int) -> int:
     """Return the weight of all slots after `slot`."""
-    block = slot >> BLOCK_BITS
-    total = bytes_after(s.weight, slot) + words_after(s.sums, block)
-    block >>= FAN_BITS
-    total += words_after(s.tops, block)
-    block >>= FAN_BITS
-    for place in range(block + 1, (s.scalars[SLOTS] >> (BLOCK_BITS + 2 * FAN_BITS)) + 1):
-        total += s.peaks[place]
+    slot = natural(slot)
+    total = bytes_after(s.weight, slot) + words_after(s.sums, slot >> BLOCK_BITS)
+    total += words_after(s.tops, slot >> (BLOCK_BITS + FAN_BITS))
+    total += words_after(s.peaks, slot >> (BLOCK_BITS + 2 * FAN_BITS))
+    last = s.scalars[SLOTS] >> (BLOCK_BITS + 3 * FAN_BITS)
+    for place in range((slot >> (BLOCK_BITS + 3 * FAN_BITS)) + 1, last + 1):
+        total += s.crowns[place]
     return total
 
 
@@ -243,6 +245,7 @@ def bring_part(s: Stack, entry: int, unit: int) -> None:
 def bring_slot(s: Stack, slot: int) -> None:
     """Ask for what is known of a slot."""
     if slot != NEVER:
+        slot = natural(slot)
         prefetch(s.weight, slot)
         prefetch(s.visits, 2 * slot)
         prefetch(s.sums, (slot >> (BLOCK_BITS + FAN_BITS)) << FAN_BITS)
@@ -253,7 +256,8 @@ def bring_slot(s: Stack, slot: int) -> None:
 def visit(s: Stack, entry: int, low: int, high: int, now: int, owner: int) -> int:
     """Touch the units low <= u < high of a page, in ascending order; `now` accesses came before.  Return the pieces,
     which are in `s.pieces`."""
-    slot = s.scalars[SLOTS]
+    entry, low = natural(entry), natural(low)
+    slot = natural(s.scalars[SLOTS])
     s.scalars[SLOTS] = slot + 1
     s.visits[2 * slot + WHEN] = now + 1 - low
     s.visits[2 * slot + OWNER] = owner
@@ -271,6 +275,7 @@ def visit(s: Stack, entry: int, low: int, high: int, now: int, owner: int) -> in
         size = end - s.pieces[piece + PIECE_START]
         distance = NEVER
         if before != NEVER:
+            before = natural(before)
             # units of that slot that come later in the page were touched after these then
             after = _in_slot(s, entry, end, before) if s.weight[before] > size else 0
             distance = above(s, before) + after + end - 1 - low

@@ -7,10 +7,13 @@ import datasheet
 import numpy as np
 import pytest
 from datasheet import Access
+from naive_reuse import lru_misses
 from numpy.typing import NDArray
 
+from simulator.analysis import reuse
 from simulator.analysis.locality import Reuse, locality
 from simulator.analysis.order import Order
+from simulator.core.reuse_room import renumber
 from simulator.trace.record import TraceHeader
 
 LINE = 128
@@ -47,6 +50,19 @@ def test_a_fully_associative_cache_misses_exactly_that(pattern: str) -> None:
     curve = curve_of(lines).curve
     for ways in (1, 2, 3, 5, 8, 13, 16):
         assert simulated(lines, 1, ways) == curve.at(ways * LINE)
+
+
+def test_slots_numbered_anew_change_nothing() -> None:
+    """Thirty times as many accesses as slots at first, of which a fortieth stay in use."""
+    lines = np.random.default_rng(7).integers(0, 50, 2000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reuse, "FIRST_SLOTS", 64)
+        calls = []
+        patch.setattr(reuse, "renumber", lambda *arrays: (calls.append(len(arrays)), renumber(*arrays)))
+        curve = curve_of(lines).curve
+    assert len(calls) > 10
+    for capacity in (1, 2, 7, 20, 49, 50):
+        assert curve.at(capacity * LINE) * len(lines) == pytest.approx(lru_misses(lines.tolist(), capacity))
 
 
 @pytest.mark.parametrize(("pattern", "bound"), [("random", 0.02), ("skewed", 0.02)])

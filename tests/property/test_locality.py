@@ -150,6 +150,7 @@ def test_small_chunks_and_little_room_change_nothing(touches: list[Touch], seed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reuse, "FIRST_PAGES", 1 << (seed % 3))
         patch.setattr(reuse, "FIRST_PARTS", 1)
+        patch.setattr(reuse, "FIRST_SLOTS", 64)
         cramped = measured(touches, cut=1)
     for one, other in zip(plain.reuse, cramped.reuse, strict=True):
         assert one.classes == other.classes
