@@ -107,7 +107,8 @@ def _apart(now: Int64Array, units: Int64Array, ends: Int64Array) -> Int64Array:
     when its round ends."""
     before = np.cumsum(units) - units
     latest = np.minimum.accumulate((ends - before - units)[::-1])[::-1]
-    return np.minimum(np.maximum.accumulate(now - before), latest) + before
+    moved: Int64Array = np.minimum(np.maximum.accumulate(now - before), latest) + before
+    return moved
 
 
 def turns_of(chunk: Records, ctas: Ctas) -> Int64Array:
