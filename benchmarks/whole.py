@@ -63,30 +63,45 @@ def real_trace(quick: bool) -> Iterator[Line]:
     yield Line("  replay alone", f"{pure:.3f} s, {rate / 1e9:.2f} G lines/s", ">= 1 G lines/s", rate >= 1e9)
 
 
-def predictions(quick: bool) -> Iterator[Line]:
-    """Measure predict on a file of all three kernels."""
+def mixed_rows(count: int) -> list[str]:
+    """Return `count` different rows of all three kernels, under a header."""
     draw = random.Random(0)
     rows = ["kernel,m,n,k,weight_copies,batch,kv_len,seq_len,heads,kv_heads,head_dim,framework"]
-    count = 30 if quick else 300
-    for number in range(count):
+    while len(rows) <= count:
         framework = draw.choice(["generic", "vllm", "sglang", "trtllm"])
-        if number % 3 == 0:
+        heads = draw.choice(["32,8,128", "64,8,128", "40,8,128", "28,4,128"])
+        if len(rows) % 3 == 0:
             n, k = draw.choice([(4096, 4096), (14336, 4096), (4096, 14336), (6144, 4096)])
-            rows.append(f"gemm,{draw.choice([1, 8, 64, 512, 4096])},{n},{k},{draw.randint(1, 6)},,,,,,,{framework}")
-        elif number % 3 == 1:
+            row = f"gemm,{draw.choice([1, 8, 64, 512, 4096])},{n},{k},{draw.randint(1, 6)},,,,,,,{framework}"
+        elif len(rows) % 3 == 1:
             batch, length = draw.choice([1, 4, 16, 64]), draw.choice([512, 2048, 8192])
-            rows.append(f"decode_attention,,,,,{batch},{length},,32,8,128,{framework}")
+            row = f"decode_attention,,,,,{batch},{length},,{heads},{framework}"
         else:
             batch, length = draw.choice([1, 2, 4]), draw.choice([512, 1024, 4096])
-            rows.append(f"prefill_attention,,,,,{batch},,{length},32,8,128,{framework}")
+            row = f"prefill_attention,,,,,{batch},,{length},{heads},{framework}"
+        if row not in rows:
+            rows.append(row)
+    return rows
+
+
+def predictions(quick: bool) -> Iterator[Line]:
+    """Measure whole commands: predict on a file of all three kernels, and validate on the measured rows that ship."""
+    count = 30 if quick else 300
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cases.csv"
-        path.write_text("\n".join(rows) + "\n")
+        path.write_text("\n".join(mixed_rows(count)) + "\n")
         wall = command("predict", str(path), "--hardware", "h100-sxm").wall_s
-    rate = count / wall * 60
-    yield Line(
-        f"predict, {count} mixed rows, whole command", f"{rate:,.0f} rows/min", ">= 2,000 rows/min", rate >= 2000
-    )
+    yield rows_a_minute(f"predict, {count} different rows", count, wall)
+    count = 8 if quick else 120
+    suites = ("gemm", "decode-attention", "prefill-attention")
+    wall = command("validate", *suites, "--transcribed", "--sample", str(count), may_miss=True).wall_s
+    yield rows_a_minute(f"validate, {3 * count} measured rows of eight GPUs", 3 * count, wall)
+
+
+def rows_a_minute(what: str, count: int, wall_s: float) -> Line:
+    """Return how many rows a minute a command came to."""
+    rate = count / wall_s * 60
+    return Line(what, f"{rate:,.0f} rows/min", ">= 2,000 rows/min", rate >= 2000)
 
 
 def reuse(quick: bool) -> Iterator[Line]:
