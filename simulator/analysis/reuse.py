@@ -117,7 +117,7 @@ class Counted:
         misses = tail[:, place].astype(float)
         spread = ((misses - misses.mean(axis=0)) ** 2).sum(axis=0)
         error: FloatArray = np.sqrt(GROUPS / (GROUPS - 1) * spread) / self.accesses
-        return error
+        return np.minimum(1, error)
 
 
 class ReuseCounter:

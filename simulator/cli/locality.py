@@ -11,6 +11,7 @@ from simulator.cli.options import check_folder, check_outputs, format_options, o
 from simulator.errors import ConfigError, TraceError
 
 if TYPE_CHECKING:
+    from simulator.analysis.locality import Locality
     from simulator.hardware import Hardware
     from simulator.run.execute import Prepared
     from simulator.run.result import Json
@@ -99,6 +100,7 @@ def locality_command(
         except TraceError as error:
             prefix = "" if str(error).startswith(str(trace_file)) else f"{trace_file}: "
             raise TraceError(f"{prefix}{error}") from error
+    _check(trace_file, found)
     result = locality_result(found)
     if figures is not None:
         from simulator.report.figures import export
@@ -111,6 +113,14 @@ def locality_command(
     else:
         rendered = locality_table.render(result, device.l2.size_bytes if device else None)
     output(rendered, target)
+
+
+def _check(path: Path, found: Locality) -> None:
+    """Raise TraceError where there is nothing to say about reuse."""
+    if all(entry.accesses < 2 for entry in found.reuse):
+        raise TraceError(f"{path}: holds a single access, which nothing can reuse; write at least two records")
+    if not all(entry.footprint_bytes for entry in found.reuse):
+        raise TraceError(f"{path}: no page is in the sample; raise --sample, or write --sample exact")
 
 
 def locality_of(prepared: Prepared) -> Json:

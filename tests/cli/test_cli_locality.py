@@ -70,19 +70,13 @@ def test_a_device_interleaves(tierscope: Command, tmp_path: Path) -> None:
     assert program["granularities"][0]["classes"][0] == alone
 
 
-def test_one_access(tierscope: Command, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"address": [64]}), tmp_path / "one.parquet")
-    assert tierscope("trace", "locality", "one.parquet").code == 0
-    found = tierscope("trace", "locality", "one.parquet", "--format", "json").json
-    assert [entry["footprint_bytes"] for entry in found["granularities"]] == [32, 128, 4096]
-    assert found["granularities"][0]["miss_ratio_curve"]["miss_ratio"] == [1.0]
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("loop.parquet", "--kernel", "softmax"), ("loop.parquet", "no kernel 'softmax'", "kernel 0")),
         (("empty.parquet",), ("empty.parquet", "no records")),
+        (("one.parquet",), ("one.parquet", "a single access", "two records")),
+        (("far.parquet", "--sample", "0.00025"), ("far.parquet", "sample", "exact")),
         (("absent.parquet",), ("absent.parquet", "no such file")),
         (("loop.parquet", "--sample", "0"), ("--sample", "rate")),
         (("loop.parquet", "--sample", "much"), ("--sample", "rate")),
@@ -98,6 +92,8 @@ def test_mistakes_are_one_line(
     tierscope: Command, loop: str, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     pq.write_table(pa.table({"address": pa.array([], pa.int64())}), tmp_path / "empty.parquet")
+    pq.write_table(pa.table({"address": [64]}), tmp_path / "one.parquet")
+    pq.write_table(pa.table({"address": [1 << 20] * 2}), tmp_path / "far.parquet")
     refused = tierscope("trace", "locality", *options)
     assert (refused.code, refused.out) == (2, "")
     assert len(refused.err.splitlines()) == 1
