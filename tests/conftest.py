@@ -56,12 +56,14 @@ def _compile_analysis() -> None:
     from simulator import hardware
     from simulator.analysis import locality, order, reuse
     from simulator.analysis.hits import HitExplainer
+    from simulator.core.access_log import L1_ACCESS, L2_ACCESS
     from simulator.core.compiled import is_compiled
     from simulator.memory import Device
     from simulator.trace.record import KernelHeader, Records, TracedKernel, TraceHeader
 
     functions = ("interleave.interleave", "spatial.count_spatial", "reuse_count.count_visits", "reuse_count.count_last")
-    if all(map(is_compiled, (*functions, "reuse_room.move_pages", "sample.sample", "three_cs.explain"))):
+    reasons = ("l1_reasons.empty_l1s", "l2_reasons.count_l2_lines_left")
+    if all(map(is_compiled, (*functions, "reuse_room.move_pages", "sample.sample", *reasons))):
         return
     records = Records.of(2, address=np.array([0, 1 << 14]), requester=np.zeros(2))
     header = KernelHeader("compile", "", -1, 0, 1, 32, 0, 0, 1, 0, 2, 64, 0)
@@ -72,5 +74,6 @@ def _compile_analysis() -> None:
     explainer = HitExplainer(TraceHeader())
     device = Device(hardware.load("h100-sxm").spec, observer=explainer)
     explainer.launched(0, header)
-    explainer.logged(np.zeros((1, 2), np.int64))
+    explainer.logged(np.array([[65, L2_ACCESS], [65, L1_ACCESS]]))
+    explainer.finish()
     assert not device.busy

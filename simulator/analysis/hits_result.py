@@ -17,7 +17,7 @@ def hits_result(found: Hits) -> Json:
         "capacity_bytes": found.capacity_bytes,
         "tiers": [_explanation(row) for row in found.kernels],
         "refetched": [asdict(row) for row in found.refetched],
-        "evicted": [asdict(row) for row in found.evicted],
+        "lines": [asdict(row) for row in found.lines],
     }
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from simulator.run.simulate import Outcome
 
 explain_option = click.option(
-    "--explain", is_flag=True, help="Also say why accesses missed L2 and who evicted what; replays every layer."
+    "--explain", is_flag=True, help="Also say why accesses missed L1 and L2 and who evicted what; replays every layer."
 )
 
 
@@ -28,7 +28,7 @@ def run_prepared(prepared: Prepared, explain: bool, ask: bool, sampled: bool) ->
     if explain:
         from simulator.analysis.hits import HitExplainer
 
-        announce_compilation("three_cs.explain", "the analysis of hits", "some seconds")
+        announce_compilation("l2_reasons.explain_l2", "the analysis of hits", "some seconds")
         explainer = HitExplainer(prepared.trace.header)
     with kernel_progress(prepared.layers, prepared.trace.steps) as progress:
         outcome = replayed(prepared, progress, explainer, Samples() if sampled else None)

@@ -15,10 +15,10 @@ from simulator.core.state import Parameters
 ENTRY_WORDS = 2
 LANE_BITS = 6
 
-L2_ACCESS, L1_ACCESS, EVICTION = 0, 1, 2
+L2_ACCESS, L1_ACCESS, EVICTION, L1_EVICTION = 0, 1, 2, 3
 """Kinds of entries.  An access has the sectors asked for and those of them that were missing: for L2 in the partition
-that is home to the line, so that DRAM had to be asked.  An eviction has the sectors that were valid; it comes before
-the access that caused it."""
+that is home to the line, so that DRAM had to be asked.  An eviction, from L2 or an L1, has the sectors that were valid;
+it comes before the access that caused it."""
 
 WHAT, OPERATION, KERNEL, PARTITION, SECTORS, MISSING, SM = 0, 2, 4, 10, 12, 16, 20
 """Bits at which the parts of the second word begin: 2, 2, 6 (slot), 1, 4, 4 and the rest wide."""
@@ -42,6 +42,14 @@ def note_eviction(m: Int64Array, p: Parameters, k: int, place: int, way: int, la
         valid = nibble(m[place + VALID], way)
         rest = EVICTION | k << KERNEL | partition << PARTITION | valid << SECTORS
         _append(m, p, group << LANE_BITS | (lane + 1), rest)
+
+
+@called
+def note_l1_eviction(m: Int64Array, p: Parameters, k: int, sm: int, line: int, valid: int) -> None:
+    """Write down that a line with the sectors `valid` is about to be replaced in the L1 of an SM."""
+    group = line // p.group_lines
+    lane = line - group * p.group_lines
+    _append(m, p, group << LANE_BITS | (lane + 1), L1_EVICTION | k << KERNEL | valid << SECTORS | sm << SM)
 
 
 @called

@@ -32,6 +32,13 @@ def rotated(number: int, quotient: int, size: int) -> int:
 
 
 @small_function
+def unrotated(slot: int, quotient: int, size: int) -> int:
+    """Return the number that `rotated` puts into a slot."""
+    place = slot - mix(quotient, size)
+    return quotient * size + (place + size if place < 0 else place)
+
+
+@small_function
 def scrambled(number: int) -> int:
     """Return a 31-bit pseudo-random number drawn by its place in a sequence."""
     number = ((number ^ (number >> 15)) * 0x2C1B3C6D) & 0x7FFFFFFF

@@ -7,9 +7,10 @@ requires of a cache that is not coherent.
 from __future__ import annotations
 
 from simulator.core import counter, scalar
+from simulator.core.access_log import note_l1_eviction
 from simulator.core.bitwise import ones
 from simulator.core.compiled import small_function
-from simulator.core.hashing import quotient_of, rotated
+from simulator.core.hashing import quotient_of, rotated, unrotated
 from simulator.core.layout import PLACE, Int64Array
 from simulator.core.sets import (
     ORDER,
@@ -21,6 +22,7 @@ from simulator.core.sets import (
     least_recent,
     nibble,
     set_tag,
+    tag_of,
     touch,
     with_nibble,
 )
@@ -44,6 +46,11 @@ def l1_lookup(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: in
     way = find_way(m, place, turn)
     if way == WAYS:
         way = least_recent(m[place + ORDER], p.l1_ways)
+        gone = nibble(m[place + VALID], way)
+        if p.log_words and gone:
+            old = tag_of(m, place, way)
+            index = (place - p.at.l1_sets) // SET_WORDS % p.l1_sets
+            note_l1_eviction(m, p, k, sm, unrotated(index, old, p.l1_sets), gone)
         set_tag(m, place, way, turn)
         m[place + VALID] = with_nibble(m[place + VALID], way, 0)
         m[place + READY + way] = now

@@ -113,6 +113,7 @@ class Device:
             state.scalars[scalar.NEXT_SM] = 0
             state.scalars[scalar.WAS_IDLE] = 1
         if state.scalars[scalar.L1_USED]:
+            self._hand_over_log()
             state.l1_sets[:, VALID] = 0
             state.scalars[scalar.L1_USED] = 0
         self._launches[slot] = _Launch(header, iter(kernel.chunks))

@@ -16,16 +16,20 @@ MOST_KERNELS = 8
 MOST_REFETCHES = 6
 NAME_CELLS = 34
 REASONS = ("hit", "compulsory", "capacity", "conflict")
+TIERS = {"sram": "L1", "l2": "L2"}
 
 
 def tables(hits: Json) -> Iterable[Table | str]:
-    """Yield reads of each tier by tensor class and by kernel with why they missed, then what was fetched again."""
-    size = format_bytes(hits["capacity_bytes"])
-    for tier, name in (("sram", "L1"), ("l2", f"L2 ({size})")):
+    """Yield reads of each tier by tensor class and by kernel with why they missed, what was touched of each line, and
+    what was fetched again."""
+    for tier, name in TIERS.items():
         rows = [row for row in hits["tiers"] if row["tier"] == tier and row["read_bytes"]]
         if rows:
-            yield _misses(f"Reads of {name}", rows)
+            yield _misses(f"Reads of {name} ({format_bytes(hits['capacity_bytes'][tier])})", rows)
             yield ""
+    if hits["lines"]:
+        yield _lines(hits["lines"])
+        yield ""
     if hits["refetched"]:
         yield _refetched(hits["refetched"])
         yield ""
@@ -48,13 +52,22 @@ def _add(table: Table, name: str, rows: Sequence[Json]) -> None:
     table.add_row(name, format_bytes(total), *shares, format_bytes(sum(row["saved_bytes"] for row in rows)))
 
 
+def _lines(rows: Sequence[Json]) -> Table:
+    """Spatial locality: sectors of 32 bytes touched of a line between its coming and going."""
+    table = _table("Lines brought into", "lines", "sectors touched per line")
+    for row in rows:
+        name = f"{TIERS[row['tier']]}: {row['tensor_class']}"
+        table.add_row(name, f"{row['lines']:,}", f"{row['sectors_per_line']:.2f}")
+    return table
+
+
 def _refetched(rows: Sequence[Json]) -> Table:
     """Fetches of what had been there, the most bytes first."""
     table = _table("Fetched again by", "bytes", "evicted by")
     table.columns[2].justify = "left"
     for row in rows[:MOST_REFETCHES]:
         culprit = f"{row['evicted_by']}: {row['evicted_for']}" if row["evicted_by"] else "not kept"
-        who = f"{row['kernel'][:NAME_CELLS]}: {row['tensor_class']}"
+        who = f"{TIERS[row['tier']]} {row['kernel'][:NAME_CELLS]}: {row['tensor_class']}"
         table.add_row(who, format_bytes(row["bytes"]), culprit)
     return table
 

@@ -45,6 +45,12 @@ KERNEL_COLUMNS = (
     "extrapolated",
 )
 LEDGER_COLUMNS = tuple(f"ledger_{key}" for key in MEANINGS)
+EXPLAINED = tuple(
+    f"{kind}_{outcome}_bytes"
+    for kind in ("read", "write")
+    for outcome in ("hit", "compulsory", "capacity", "conflict", "kept")
+)
+"""What a run with its hits explained says of each kernel and tier."""
 
 
 def to_json(result: Result) -> str:
@@ -71,14 +77,21 @@ def _numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
 
 
 def to_csv(result: Result) -> str:
-    """Return one row per kernel under a header of the kernel keys; null is an empty cell, booleans are as in JSON."""
+    """Return one row per kernel under a header of the kernel keys; null is an empty cell, booleans are as in JSON.
+
+    Explained hits follow in columns `l2_read_compulsory_bytes` and so on, all tensor classes together: those of all
+    launches of the kernel's name that were replayed, so that they are the same in each of its rows.
+    """
     kernels = result["kernels"] or []
     out = io.StringIO()
+    explained = _explained(result)
     columns = list(_flat(kernels[0])) if kernels else [*KERNEL_COLUMNS, *LEDGER_COLUMNS]
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    extra = next(iter(explained.values()), {})
+    writer = csv.DictWriter(out, [*columns, *extra], lineterminator="\n")
     writer.writeheader()
     for kernel in kernels:
-        writer.writerow({key: _cell(value) for key, value in _flat(kernel).items()})
+        row = _flat(kernel) | explained.get(kernel["name"], {})
+        writer.writerow({key: _cell(value) for key, value in row.items()})
     return out.getvalue()
 
 
@@ -86,6 +99,18 @@ def _flat(kernel: Mapping[str, Any]) -> dict[str, Any]:
     """Return a kernel with the parts of its ledger as columns of their own."""
     row = {key: value for key, value in kernel.items() if not isinstance(value, Mapping)}
     return row | {f"ledger_{key}": value for key, value in (kernel.get("ledger") or {}).items()}
+
+
+def _explained(result: Result) -> dict[str, dict[str, int]]:
+    """Return the explained hits of each kernel name by column."""
+    rows = (result.get("hits") or {}).get("tiers", ())
+    tiers = dict.fromkeys(row["tier"] for row in rows)
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        its = found.setdefault(row["kernel"], {f"{tier}_{key}": 0 for tier in tiers for key in EXPLAINED})
+        for key in EXPLAINED:
+            its[f"{row['tier']}_{key}"] += row[key]
+    return found
 
 
 def _cell(value: Any) -> Any:

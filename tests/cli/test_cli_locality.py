@@ -138,10 +138,25 @@ def test_explain_gives_every_miss_a_reason(shared: Command, traced: str) -> None
     hit = sum(row[f"{kind}_hit_bytes"] for row in rows for kind in ("read", "write"))
     assert missed == result["tiers"]["l2"]["misses"] * 32
     assert hit == result["tiers"]["l2"]["hits"] * 32
-    again = sum(row[f"{kind}_{reason}_bytes"] for row in rows for kind in ("read", "write") for reason in reasons[1:])
+    again = sum(row[f"read_{reason}_bytes"] for row in rows for reason in reasons[1:])
     assert sum(row["bytes"] for row in result["hits"]["refetched"]) == again > 0
     plain = shared(*SMALL, "--exact", "--format", "json").json
     assert plain["hits"] is None
     assert plain["summary"] == result["summary"], "looking changes nothing"
     table = shared(*SMALL, "--explain").out
-    assert "Reads of L2" in table and "compulsory" in table and "Fetched again by" in table
+    assert (
+        "Reads of L2" in table
+        and "Lines brought into" in table
+        and "compulsory" in table
+        and "Fetched again by" in table
+    )
+
+
+def test_csv_has_the_reasons_of_each_kernel(shared: Command) -> None:
+    rows = list(csv.DictReader(io.StringIO(shared(*SMALL, "--explain", "--format", "csv").out)))
+    hits = shared(*SMALL, "--explain", "--format", "json").json["hits"]["tiers"]
+    for row in rows:
+        its = [each for each in hits if (each["tier"], each["kernel"]) == ("l2", row["name"])]
+        for column in ("read_hit_bytes", "read_compulsory_bytes", "read_capacity_bytes", "write_conflict_bytes"):
+            assert int(row[f"l2_{column}"]) == sum(each[column] for each in its)
+    assert any(int(row["l2_read_capacity_bytes"]) for row in rows)

@@ -13,7 +13,7 @@ import access_patterns as patterns
 import datasheet
 import pytest
 from datasheet import Access
-from naive import LINE, SECTOR, NaiveL2
+from naive import LINE, SECTOR, NaiveL2, hashed
 
 from simulator.analysis import hits
 from simulator.analysis.hits import HitExplainer, Hits
@@ -51,7 +51,7 @@ class Twin(NaiveL2):
                 self.reasons[kind, its, "kept"] += known and sector not in twin
             else:
                 reason = "compulsory" if not known else "conflict" if sector in twin else "capacity"
-                if known:
+                if known and kind == "reads":
                     self.refetched[its, self.culprits.get(number)] += 1
             self.reasons[kind, its, reason] += 1
             self.touched.add(number * 4 + sector)
@@ -61,6 +61,14 @@ class Twin(NaiveL2):
         if line is None and len(ways) == self.ways:
             self.culprits[ways[-1].number] = its
         super()._line(op, number, sectors)
+
+
+class L1Twin(Twin):
+    """An L1, whose sets are hashed line by line."""
+
+    def _set_of(self, number: int) -> int:
+        turn, place = divmod(number, self.sets)
+        return (place + hashed(turn, self.sets)) % self.sets
 
 
 def explained(changes: dict[str, object], kernel: TracedKernel) -> tuple[Hits, dict[str, int]]:
@@ -79,7 +87,7 @@ def test_reasons_and_culprits_are_the_twin_s(sets: int, ways: int, seed: int) ->
         for row in range(access.rows):
             twin.access(access.op, access.address + row * access.stride, access.size)
     found, counters = explained(datasheet.cache_of(sets, ways), datasheet.kernel(accesses))
-    assert found.capacity_bytes == sets * ways * LINE
+    assert found.capacity_bytes["l2"] == sets * ways * LINE
     reasons = {
         (kind, row.tensor_class, name.removesuffix("_bytes")): size // SECTOR
         for row in found.kernels
@@ -128,10 +136,66 @@ def test_reasons_add_up_to_the_counters(partitions: int, monkeypatch: pytest.Mon
             parts = [getattr(row, kind) for row in found.kernels]
             missed = sum(p.compulsory_bytes + p.capacity_bytes + p.conflict_bytes for p in parts)
             assert missed == counters[f"{name}_SECTOR_MISSES"] * SECTOR > 0
-            again = sum(p.capacity_bytes + p.conflict_bytes for p in parts)
             if kind == "writes":
                 assert sum(p.hit_bytes for p in parts) == counters["WRITE_SECTOR_HITS"] * SECTOR
             else:
                 assert sum(p.hit_bytes for p in parts) == counters["READ_SECTOR_HITS"] * SECTOR
-            assert again <= sum(row.bytes for row in found.refetched)
-        assert all(1 <= fill.sectors_per_line <= 4 for fill in found.evicted)
+            if kind == "reads":
+                again = sum(p.capacity_bytes + p.conflict_bytes for p in parts)
+                assert again == sum(row.bytes for row in found.refetched)
+        assert all(1 <= fill.sectors_per_line <= 4 for fill in found.lines)
+
+
+def l1_of(sets: int, ways: int) -> dict[str, object]:
+    return {"sm.count": 2, "sm.ctas": 1, "l1.ways": ways, "l1.size": f"{sets * ways * LINE} B"}
+
+
+@pytest.mark.parametrize(("sets", "ways"), [(32, 2), (64, 1)])
+def test_each_l1_has_twins_of_its_own(sets: int, ways: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two CTAs on two SMs, one kernel after the other: what one SM has read is compulsory for the other, and again for
+    the next kernel."""
+    monkeypatch.setattr(hits, "FIRST_NODES", 2)
+    ctas = [
+        [
+            access._replace(through_l1=access.op is Op.READ, barrier=True)
+            for access in patterns.mixed(seed, 300, sets, ways, reach=2.0)
+        ]
+        for seed in (1, 2)
+    ]
+    expected: Counter[tuple[str, str, str]] = Counter()
+    for cta in [*ctas, *ctas]:
+        twin = L1Twin(sets, ways, SECTOR)
+        for access in cta:
+            for row in range(access.rows):
+                if access.through_l1:
+                    twin.access(access.op, access.address + row * access.stride, access.size)
+        expected += twin.reasons
+    explainer = HitExplainer(TraceHeader(tensors=TENSORS))
+    device = Device(datasheet.device({"l2.partitions": 1} | l1_of(sets, ways)).hardware, observer=explainer)
+    counters = datasheet.run_all(device, [datasheet.kernel(*ctas)] * 2).counters
+    found = explainer.finish()
+    rows = [row for row in found.kernels if row.tier == "sram"]
+    reasons = Counter(
+        {
+            ("reads", row.tensor_class, name.removesuffix("_bytes")): size // SECTOR
+            for row in rows
+            for name, size in asdict(row.reads).items()
+        }
+    )
+    assert +reasons == expected
+    assert {why for _, _, why in expected} == {"hit", "compulsory", "capacity", "conflict", "kept"}
+    missed = sum(n for (_, _, why), n in expected.items() if why not in ("hit", "kept"))
+    assert missed == counters["L1_SECTOR_MISSES"]
+    again = sum(n for (_, _, why), n in expected.items() if why in ("capacity", "conflict"))
+    refetched = [row for row in found.refetched if row.tier == "sram"]
+    assert sum(row.bytes for row in refetched) == again * SECTOR
+    assert all(row.evicted_by == "bench" for row in refetched), "an L1 loses lines to its own kernel alone"
+
+
+def test_sectors_touched_per_line_worked_by_hand() -> None:
+    """One line of which two sectors are read, evicted by a whole one; then the first again, of which one is read."""
+    a, b = patterns.BASE, patterns.BASE + 64 * LINE
+    reads = [Access(a, 64, barrier=True), Access(b, LINE, barrier=True), Access(a + 96, 32, barrier=True)]
+    found, _ = explained(datasheet.cache_of(1, 1), datasheet.kernel(reads))
+    (use,) = [row for row in found.lines if row.tier == "l2"]
+    assert (use.tensor_class, use.lines, use.sectors_per_line) == ("weights", 3, pytest.approx((2 + 4 + 1) / 3))

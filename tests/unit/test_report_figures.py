@@ -13,7 +13,7 @@ import pytest
 from test_report_sample import kernel, nulled, renamed, sample
 
 from simulator.report import memory_chart
-from simulator.report.figures import catalog, export, in_flight, over_time, roofline, static
+from simulator.report.figures import catalog, export, hits, in_flight, over_time, roofline, static
 from simulator.report.figures.style import chosen_by
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -71,7 +71,22 @@ def placed() -> dict[str, Any]:
             what_if("l2 size", -0.01, 0.0),
         ],
     }
+    result["hits"] = {
+        "tiers": [explained("sram", "gemm 1", "weights", 64, 32), explained("l2", "gemm 1", "kv", 96, 0, 32, 0)]
+    }
     return result
+
+
+def explained(tier: str, kernel: str, tensor_class: str, *sizes: int) -> dict[str, Any]:
+    """Return why reads of a kernel missed: bytes that hit, and those that did not by reason."""
+    outcomes = dict(zip(("hit", "compulsory", "capacity", "conflict"), (*sizes, 0, 0, 0), strict=False))
+    return {
+        "tier": tier,
+        "kernel": kernel,
+        "tensor_class": tensor_class,
+        "read_bytes": sum(sizes),
+        **{f"read_{name}_bytes": size for name, size in outcomes.items()},
+    }
 
 
 def what_if(resource: str, ideal: float, more: float | None) -> dict[str, Any]:
@@ -113,6 +128,20 @@ def test_rooflines_of_tiers_differ_by_the_bytes_that_hit() -> None:
         (point,), _ = roofline.points(result, level)
         found[level.key] = point.intensity
     assert found == {"dram": pytest.approx(250), "l2": pytest.approx(100), "sram": pytest.approx(50)}
+
+
+def test_bars_of_reasons_fill_up_by_hand() -> None:
+    """Half a tier's bytes are a class that hits by three quarters, half one that never does."""
+    result = sample() | {
+        "hits": {"tiers": [explained("l2", "a", "weights", 96, 0, 32), explained("l2", "b", "kv", 0, 128)]}
+    }
+    figure = hits.draw(result)
+    assert figure is not None
+    shares = {trace["name"]: dict(zip(trace["y"], trace["x"], strict=True)) for trace in figure["data"][:4]}
+    assert shares["hit"] == {"L2: everything": 37.5, "L2: weights": 75, "L2: kv": 0, "L2: a": 75, "L2: b": 0}
+    assert shares["compulsory"]["L2: everything"] == 50
+    assert shares["capacity"]["L2: a"] == 25
+    assert all(sum(share[name] for share in shares.values()) == 100 for name in shares["hit"])
 
 
 def test_the_link_has_a_roofline_when_it_is_used() -> None:

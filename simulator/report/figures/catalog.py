@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from simulator.report.figures import in_flight, ledger, locality, over_time, roofline, time_bars, what_if
+from simulator.report.figures import hits, in_flight, ledger, locality, over_time, roofline, time_bars, what_if
 from simulator.report.figures.style import Figure, LegendEntry
 from simulator.report.ledger import HOW_TO_READ
 from simulator.report.values import Result
@@ -138,6 +138,18 @@ PICTURES = (
     ),
     _roofline(
         roofline.LINK, "At the link to the host", "The whole run, over the bytes that were copied in from the host."
+    ),
+    Picture(
+        "hits",
+        "Cache hits",
+        "Why reads missed",
+        hits.draw,
+        hits.legend,
+        "Of each tier all bytes read, then by tensor class, then by kernel: those that hit, and those that missed "
+        "because they were touched for the first time (compulsory), because more was touched since than a fully "
+        "associative LRU cache of that size holds (capacity), or in spite of that (conflict: sets, replacement, "
+        "hints, copies in two partitions). Timed passes alone.",
+        wide=True,
     ),
     Picture(
         "miss-ratio",
