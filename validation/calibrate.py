@@ -48,9 +48,15 @@ DECODE_GRID = {
     "warmup_cycles": [0, 1000, 2000, 3000, 4000, 6000, 8000, 10000],
     "replay_ps": GRID["replay_ps"],
     "matrix_efficiency": [0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0],
-    "fp8_efficiency": [0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0],
+    "fp8_efficiency": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0],
+    "item_cycles": [0, 500, 1000, 1500, 2000, 2500, 3000, 4000, 5000],
+    "query_cycles": [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0],
 }
 """Those of decode attention, whose set-up is counted in cycles."""
+
+DECODE_ALONE = {"item_cycles": ("vllm", "sglang"), "query_cycles": ("trtllm",)}
+"""Scalars of kernels that the other frameworks do not run on calibration GPUs.  Persistent kernels of TensorRT-LLM, the
+generated ones, are the same as vLLM's, and so is their `item_cycles`."""
 
 START = {
     "prologue_ps": 900_000,
@@ -61,7 +67,8 @@ START = {
     "cast_cycles": 600,
     "softmax_exposed": 0.6,
 }
-DECODE_START = {"replay_ps": 2_000_000, "matrix_efficiency": 0.5, "fp8_efficiency": 0.3}
+DECODE_START = {"replay_ps": 2_000_000, "matrix_efficiency": 0.6, "fp8_efficiency": 0.5}
+DECODE_ALONE_START = {"item_cycles": 2000, "query_cycles": 2.0}
 NEAR = "--near"
 NOT_IN_CASE = ("kernel", "hardware", "version", "measured_s")
 
@@ -108,10 +115,10 @@ class Errors:
         return self._times[key]
 
 
-def grid_of(family: str) -> Grid:
-    """Return the values that are tried of each scalar of a family."""
+def grid_of(family: str, framework: str) -> Grid:
+    """Return the values that are tried of each scalar of a family that a framework has."""
     if family == "decode_attention":
-        return DECODE_GRID
+        return {name: values for name, values in DECODE_GRID.items() if framework in DECODE_ALONE.get(name, FRAMEWORKS)}
     return {name: values for name, values in GRID.items() if ALONE.get(name, family) == family}
 
 
@@ -120,11 +127,12 @@ def fit(pair: tuple[str, str], near: bool = False) -> tuple[str, str, Implementa
     framework, family = pair
     errors = Errors(framework, family)
     kept = getattr(implementations(Framework(framework)), family)
-    grid = grid_of(family)
+    grid = grid_of(family, framework)
     if near:
         best, least = _replay_too(errors, grid, kept)
     elif family == "decode_attention":
-        best, least = _jointly(errors, grid, kept.model_copy(update=DECODE_START))
+        start = DECODE_START | {name: value for name, value in DECODE_ALONE_START.items() if name in grid}
+        best, least = _jointly(errors, grid, kept.model_copy(update=start))
     else:
         best, least = _replay_too(errors, grid, kept.model_copy(update={name: START[name] for name in grid}))
     for _ in range(2):
@@ -160,9 +168,9 @@ def _replay_too(errors: Errors, grid: Grid, scalars: Implementation) -> tuple[Im
     return best, errors.of(best)
 
 
-def ends(family: str, scalars: Implementation) -> list[str]:
+def ends(family: str, framework: str, scalars: Implementation) -> list[str]:
     """Return the scalars of a family that lie at an end of their grid; none and all are ends of their own."""
-    found = {name: (getattr(scalars, name), values) for name, values in grid_of(family).items()}
+    found = {name: (getattr(scalars, name), values) for name, values in grid_of(family, framework).items()}
     return [name for name, (value, tried) in found.items() if value in (min(tried), max(tried)) and value not in (0, 1)]
 
 
@@ -189,9 +197,11 @@ def main() -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for framework, family, scalars, error in pool.map(partial(fit, near=near), pairs):
             print(f"{framework:8s} {family:18s} {scalars} mean |log ratio| {error:.3f}", flush=True)
-            for name in ends(family, scalars):
+            for name in ends(family, framework, scalars):
                 print(f"{framework:8s} {family:18s} {name} lies at an end of its grid", flush=True)
             found[framework, family] = scalars
+    shared = {"item_cycles": found["vllm", "decode_attention"].item_cycles}
+    found["trtllm", "decode_attention"] = found["trtllm", "decode_attention"].model_copy(update=shared)
     lines = [
         "# The fitted scalars of each framework and kernel family, the same on every device.",
         "# Made by: python validation/calibrate.py",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,14 @@ from simulator.workload.operators import AttentionShape
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 PAGE_ID_BYTES = 4
 SPILLED = 2  # assumed: times as long where accumulators go through memory
+
+VECTOR_STEPS = 4
+"""Instructions of an fp32 lane per score beside the exponential: scaled difference, maximum, sum, conversion."""
+
+CONVERTED_PER_CLOCK = 43
+"""fp8 numbers that an SM turns into bf16 a clock: a pair takes two conversions, of which 64 are done a clock, and two
+instructions of the usual 128 a clock (CUDA programming guide, throughput of native arithmetic instructions)."""
+
 SHARPNESS = 4
 """How sharply the slower of products and loads from shared memory bounds their step: both nearly busy, they wait for
 each other.  From FlashAttention on A100, whose kernels with 16 rows a warp take 1.15 times as long as those with 32."""
@@ -85,6 +93,7 @@ def _decode_kernel(
     begin = shape.first_key // tile.keys * tile.keys  # tiles start on tile boundaries, window or not
     per_split = -(-key_tiles_of(shape, tile) // splits)
     cycles = _pair_cycles(shape, tile, hardware, scalars)
+    turning = round(scalars.query_cycles * tile.queries * shape.head_dim) if tile.turns_queries else 0
     group = group_of(shape)
     query_width = shape.head_dim * shape.activation_dtype.bytes
     output_width = operands.output.row_bytes // shape.heads
@@ -106,7 +115,7 @@ def _decode_kernel(
             program.add(cta, Op.READ, contiguous(operands.workspace, SECTOR_BYTES), barrier=True)
         add_block_table(program, shape, operands, cta, sequence, first, last)
         query = operands.query.tile(sequence, 1, first_head * query_width, rows * query_width)
-        program.add(cta, Op.READ, query, barrier=True)
+        program.add(cta, Op.READ, query, turning, barrier=True)
         add_keys(program, shape, operands, cta, sequence, head, first, last, tile.keys, cycles, plan)
         if splits > 1:
             place = (split * shape.batch + sequence) * shape.heads + first_head
@@ -203,29 +212,43 @@ def _launch(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Impl
     shared = shared_bytes(shape, tile)
     cycle_ps = PS_PER_S / hardware.sm.clock_hz
     prologue_ps = scalars.prologue_ps + round(scalars.prologue_cycles * cycle_ps)
+    prologue_ps += round(tile.setup_cycles * cycle_ps)
     warmup_ps = round(scalars.warmup_cycles * cycle_ps)
     if plan.persistent:
-        prologue_ps, warmup_ps = 0, prologue_ps + warmup_ps
+        prologue_ps, warmup_ps = round(scalars.item_cycles * cycle_ps), prologue_ps + warmup_ps
     return Launch(tile.threads, tile.registers, shared, tile.stages, prologue_ps, warmup_ps, run)
 
 
 def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation) -> int:
-    """Return the SM cycles of one product (Q K^T or P V) of a whole tile with half of its softmax, padding included."""
+    """Return the SM cycles of one product (Q K^T or P V) of a whole tile with half of its softmax, padding included.
+
+    Several warps share the units, so that the slowest of them bounds a step, unless a thread does all by itself.
+    """
     dtype = shape.kv_dtype if tile.multiplies_cache else shape.activation_dtype
     matrix: int = getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
     efficiency = scalars.matrix_efficiency
-    if shape.kv_dtype is Dtype.FP8 and scalars.fp8_efficiency is not None:
+    if shape.kv_dtype is Dtype.FP8 and tile.multiplies_cache and scalars.fp8_efficiency is not None:
         efficiency = scalars.fp8_efficiency
     rows = max(tile.queries, tile.padded_rows)
-    flops = 2 * rows * tile.keys * shape.head_dim
+    head = tile.padded_head or shape.head_dim
+    flops = 2 * rows * tile.keys * head
     if tile.matrix:
-        loaded = -(-rows // tile.warp_rows) * tile.keys * shape.head_dim * dtype.bytes if tile.warp_rows else 0
-        bounds = flops / matrix, loaded / SHARED_BYTES_PER_CLOCK
-        product = math.ceil(float(np.linalg.norm(bounds, SHARPNESS)) / efficiency)
+        loaded = tile.passes * -(-rows // tile.warp_rows) * tile.keys * head * dtype.bytes if tile.warp_rows else 0
+        bounds = [flops / matrix / efficiency, loaded / SHARED_BYTES_PER_CLOCK / efficiency]
+        bounds += [part / 2 for part in softmax_cycles(rows * tile.keys, hardware)]
+        product = math.ceil(float(np.linalg.norm(bounds, SHARPNESS)))
     else:
         product = -(-flops // hardware.sm.vector_flops_per_clock)
-    softmax = -(-5 * rows * tile.keys // hardware.sm.vector_flops_per_clock)
-    return (product + softmax // 2) * (SPILLED if tile.spills else 1)
+        product += math.ceil(sum(softmax_cycles(rows * tile.keys, hardware)) / 2)
+    if shape.kv_dtype is Dtype.FP8 and not tile.multiplies_cache:
+        product += tile.keys * head // CONVERTED_PER_CLOCK
+    return product * (SPILLED if tile.spills else 1)
+
+
+def softmax_cycles(scores: int, hardware: Hardware) -> tuple[float, float]:
+    """Return the SM cycles of the exponentials of so many scores, and of the other steps of their softmax."""
+    lanes = hardware.sm.vector_flops_per_clock / 2
+    return scores / hardware.sm.exponentials_per_clock, scores * VECTOR_STEPS / lanes
 
 
 def add_block_table(
@@ -272,13 +295,17 @@ def add_keys(
     head_end = np.minimum(stop, -(-start // page) * page)
     tail_start = np.maximum(head_end, stop // page * page)
     together = plan is not None
+    by_tile = _cycles_by_tile(cycles, per_cta=last - first, keys=keys, tiles=tiles, plan=plan)
     streams: list[Stream] = []
     if plan is not None and plan.indexed:
         places = contiguous(np.full_like(start, operands.workspace), np.where(stop > start, keys * PAGE_ID_BYTES, 0))
         streams.append(Stream(places, 0, barrier=True))
     for base in (operands.key, operands.value):
+        if base == operands.value and plan is not None and plan.value_dim:
+            layout = replace(layout, row_bytes=plan.value_dim * shape.kv_dtype.bytes)
+            row, stride = layout.row_bytes, layout.page_stride
 
-        def at(token: IntArray, base: int = base) -> IntArray:
+        def at(token: IntArray, base: int = base, layout: KvLayout = layout) -> IntArray:
             return base + layout.offset(sequence[:, None] // shape.kv_sharers, head[:, None], token)
 
         whole = (tail_start - head_end) // page
@@ -287,9 +314,20 @@ def add_keys(
         waits = plan is not None and plan.indexed and base == operands.key
         in_head = head_end > start
         rest = contiguous(at(start), (head_end - start) * row)
-        streams.append(Stream(rest, np.where(in_tail | in_middle, 0, cycles), waits))
-        streams.append(Stream(middle, np.where(in_tail, 0, cycles), waits & ~in_head, in_head & together))
+        streams.append(Stream(rest, np.where(in_tail | in_middle, 0, by_tile), waits))
+        streams.append(Stream(middle, np.where(in_tail, 0, by_tile), waits & ~in_head, in_head & together))
         tail = contiguous(at(tail_start), (stop - tail_start) * row)
         after = in_head | in_middle
-        streams.append(Stream(tail, np.full_like(whole, cycles), waits & ~after, after & together))
+        streams.append(Stream(tail, np.broadcast_to(by_tile, whole.shape), waits & ~after, after & together))
     program.add_interleaved(cta[:, None], Op.READ, streams, True)
+
+
+def _cycles_by_tile(cycles: int, per_cta: IntArray, keys: int, tiles: int, plan: Plan | None) -> IntArray:
+    """Return the cycles of a product of each tile, shape (CTAs, tiles) or (1, 1): where a tile is a part of what is
+    multiplied at once, the last one takes those of the parts that are not there too."""
+    if plan is None or not plan.tile.whole_keys:
+        return np.full((1, 1), cycles)
+    parts = plan.tile.whole_keys // keys
+    own = -(-per_cta[:, None] // keys)
+    last = np.arange(tiles) == own - 1
+    return np.where(last, cycles * (1 + -own % parts), cycles)

@@ -4,10 +4,12 @@
   and tokens (seqlenq_ngroups_swapped): the result is copied to its place, and where sequences and KV heads have to
   change places the queries are copied before and the result once more.
 - SGLang (srt/mem_cache/memory_pool.py, srt/layers/attention): K and V are cast to fp8 one by one and stored; so is the
-  query where the kernel multiplies in fp8.  FlashAttention-3 plans its splits in a kernel of one CTA
+  query where the kernel multiplies in fp8.  Where the heads of K and V differ, PyTorch's index_put stores each, after
+  it has turned their places into 64-bit numbers.  FlashAttention-3 plans its splits in a kernel of one CTA
   (prepare_varlen_num_blocks).
 - TensorRT-LLM: rotary embedding and the storing of K and V are one kernel (invokeQKVPreprocessing) before XQA and the
-  generated kernels; masked attention, and XQA on Hopper with an fp8 cache, do both themselves.
+  generated kernels; masked attention, and XQA on Hopper with an fp8 cache, do both themselves, unless there are
+  attention sinks, with which head size 64 is measured.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy as np
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_plan import decode_plan
-from simulator.lowering.decode_tile import Plan, group_of
+from simulator.lowering.decode_tile import Plan, group_of, windowed
 from simulator.lowering.decode_trtllm import on_hopper_tensor_cores
 from simulator.lowering.elementwise import REGISTERS, pieces
 from simulator.lowering.implementation import Framework
@@ -29,6 +31,7 @@ from simulator.workload.operators import AttentionShape
 
 COPY_BYTES = 4096  # of a CTA: 256 threads x 16 bytes
 LENGTH_BYTES = 4
+SINKS_HEAD = 64  # head size that TensorRT-LLM is measured with attention sinks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,11 @@ class Buffers:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What is launched before K and V are stored, whether a kernel stores them, and what follows before and after
-    attention."""
+    """What is launched before K and V are stored, how many kernels store them (two: one each), and what follows before
+    and after attention."""
 
     first: tuple[Small, ...]
-    stores: bool
+    stores: int
     before: tuple[Small, ...]
     after: tuple[Small, ...]
 
@@ -72,7 +75,7 @@ def kernels_around(shape: AttentionShape, at: Buffers, hardware: Hardware, frame
         return _sglang(shape, at, plan)
     if framework is Framework.TRTLLM:
         return _trtllm(shape, at, plan, hardware)
-    return Around((), False, (), ())
+    return Around((), 0, (), ())
 
 
 def lower_small(small: Small, kernel: int, layer: int | None, step: int) -> TracedKernel:
@@ -88,11 +91,11 @@ def lower_small(small: Small, kernel: int, layer: int | None, step: int) -> Trac
 
 def _vllm(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
     size = _query_bytes(shape)
-    swapped = plan.name == "" and group_of(shape) > 1 and shape.window is None
+    swapped = plan.name == "" and group_of(shape) > 1 and not windowed(shape)
     moved = swapped and shape.kv_heads > 1 and shape.batch > 1
     copy = Small("copy", at.output, size, at.scratch, size)
     before = (Small("copy", at.query, size, at.scratch, size),) if moved else ()
-    return Around((), True, before, (copy, copy) if moved else (copy,) if swapped else ())
+    return Around((), 1, before, (copy, copy) if moved else (copy,) if swapped else ())
 
 
 def _sglang(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
@@ -107,13 +110,18 @@ def _sglang(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
     if plan.name == " fa3":
         lengths = shape.batch * LENGTH_BYTES
         before += (Small("plan splits", at.scratch, lengths, at.scratch, lengths),)
-    return Around(first, True, before, ())
+    if plan.value_dim:
+        tokens = shape.batch
+        places = Small("copy", at.scratch, tokens * LENGTH_BYTES, at.scratch, 2 * tokens * LENGTH_BYTES)
+        return Around((*first, places, places), 2, before, ())
+    return Around(first, 1, before, ())
 
 
 def _trtllm(shape: AttentionShape, at: Buffers, plan: Plan, hardware: Hardware) -> Around:
-    if plan.name == " masked" or (plan.name == " XQA" and on_hopper_tensor_cores(shape, hardware)):
-        return Around((), False, (), ())
-    return Around((), True, (), ())
+    sinks = shape.head_dim == SINKS_HEAD
+    if plan.name == " masked" or (plan.name == " XQA" and on_hopper_tensor_cores(shape, hardware) and not sinks):
+        return Around((), 0, (), ())
+    return Around((), 1, (), ())
 
 
 def _query_bytes(shape: AttentionShape) -> int:

@@ -3,6 +3,7 @@
 - FlashAttention-3 (sm_90): hopper/tile_size.h (paged keys that bulk copies cannot load, as pages of 64 keys are not),
   heuristics.h, flash_prepare_scheduler.cu.  Persistent: a CTA an SM, which takes one piece of work after the other.
 - The same for sm_80 to sm_87, as SGLang runs it: tile_size_fwd_sm8x, a CTA for each piece of work.
+- FlashAttention-4 (vLLM, head size 512 on sm_90): as many splits as vLLM allows, with keys or without.
 - FlashAttention-2: csrc/flash_attn: flash_api.cpp, flash_fwd_launch_template.h.
 """
 
@@ -20,6 +21,7 @@ from simulator.lowering.decode_tile import (
     launched,
     query_tiles_of,
     registers_for,
+    windowed,
 )
 from simulator.lowering.implementation import Framework
 from simulator.lowering.tiling import bulk_copies
@@ -32,11 +34,17 @@ FEW_KEY_TILES = 4  # a split of FlashAttention-3 should have no fewer
 MOST_PLANNED = 992  # sequences up to which FlashAttention-3 plans the splits of each on the device
 GRAPH_SPLITS = 32  # bound of vLLM for CUDA graphs (_DEFAULT_MAX_NUM_SPLITS_FOR_CUDA_GRAPH)
 MOST_TWO_LEVEL_HEAD = 128  # vLLM's fork keeps fp8 accumulators twice: 2 x d / 2 registers, beside those of Q K^T
+FA4_HEADS = 256  # largest head size that FlashAttention-3 has kernels for
+FA4_CYCLES = 14000  # of a CTA, keys or none: H100 calibration rows take 9 us a wave of CTAs, most of them without keys
 ONE_WARPGROUP_ROWS = 64  # query rows up to which one warpgroup multiplies (use_one_mma_wg)
 
 
 def flash_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) -> Plan:
     """Return FlashAttention's kernel for a device: 3 where there are bulk copies, otherwise 2."""
+    if bulk_copies(hardware) and shape.head_dim > FA4_HEADS:
+        tile = fitting(Tile(128, 64, 384, 2, registers_for(384, 1), setup_cycles=FA4_CYCLES), shape, hardware)
+        splits = GRAPH_SPLITS if shape.batch <= MOST_PLANNED else 1
+        return Plan(" fa4", tile, splits, lookups=2, always_combined=splits > 1)
     tile = flash_tile(shape, hardware)
     if framework is not Framework.SGLANG and shape.kv_dtype is Dtype.FP8 and bulk_copies(hardware):
         tile = replace(tile, spills=shape.head_dim > MOST_TWO_LEVEL_HEAD)
@@ -47,7 +55,7 @@ def flash_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) 
         lookups = 1 if framework is Framework.SGLANG else 2
         return Plan(" fa3", tile, splits, persistent=True, lookups=lookups, always_combined=most > 1)
     splits = 1
-    if shape.window is not None:  # FlashAttention-2 packs and splits groups without a window only
+    if windowed(shape):  # FlashAttention-2 packs and splits groups without a window only
         tile = replace(tile, queries=1, padded_rows=tile.queries)
     elif shape.heads > shape.kv_heads:
         work = shape.batch * shape.kv_heads * query_tiles_of(shape, tile)
@@ -59,7 +67,7 @@ def flash_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) 
 def fa3_ampere_plan(shape: AttentionShape, hardware: Hardware) -> Plan:
     """Return FlashAttention-3's kernel without bulk copies: 128 query rows, one K and one V tile; of four warps where
     it does not split."""
-    d, local = shape.head_dim, shape.window is not None
+    d, local = shape.head_dim, windowed(shape)
     keys = 80 if d <= 64 else (96 if local else 112) if d <= 128 else 64
     tile = fitting(Tile(128, keys, 128 if d <= 64 else 256, 2, 255, warp_rows=32 if d <= 64 else 16), shape, hardware)
     most = _fa3_bound(shape, hardware, tile, Framework.SGLANG)
@@ -76,7 +84,7 @@ def flash_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
     if not bulk_copies(hardware):
         keys = 256 if d <= 64 else 128 if d <= 128 else 64
         return fitting(Tile(64, keys, 128, 2, 255, warp_rows=16), shape, hardware)
-    local = shape.window is not None
+    local = windowed(shape)
     if shape.kv_dtype is Dtype.FP8:
         rows = 192 if d <= 64 else 128
         keys = 160 if d <= 128 else (128 if local else 160) if d <= 192 else 64 if local else 128

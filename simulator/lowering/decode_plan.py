@@ -13,12 +13,20 @@ Which kernel ran for which shape is said by the measured tables; the cuts are th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log2
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flash import fa3_ampere_plan, flash_plan
 from simulator.lowering.decode_tile import Plan, Tile, fitting, group_of, key_tiles_of, launched, one_wave
-from simulator.lowering.decode_trtllm import BLACKWELL, CONSUMER_BLACKWELL, HOPPER, generated_plan, trtllm_plan
+from simulator.lowering.decode_trtllm import (
+    BLACKWELL,
+    CONSUMER_BLACKWELL,
+    GENERATED_HEADS,
+    HOPPER,
+    generated_plan,
+    trtllm_plan,
+)
 from simulator.lowering.implementation import Framework
 from simulator.workload.operators import AttentionShape
 
@@ -29,20 +37,31 @@ FLASHINFER_LOOKUPS = 2  # which request and chunk (request_indices), then where 
 FLASHINFER_RESIDENT = 2  # CTAs an SM that its plan counts on
 TRITON_WIDE = (192,)  # head sizes for which no kernel was generated
 TRITON_HEADS, TRITON_SPLITS = 16, 8  # query heads of a CTA, most splits
+TRITON_PASSES = 4  # of operands through shared memory: K and V go in and out, and each of four warps reads all of Q
+TRITON_GROUPS = (5,)  # groups of models with windowed layers, all of whose layers go to Triton on sm_120
+UNEQUAL_HEAD, UNEQUAL_VALUES = 192, 128  # head sizes of the keys and of the values, under SGLang
 
 
 def decode_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) -> Plan:
     """Return the kernel that a framework decodes with on a device."""
     capability = hardware.compute_capability
+    datacentre = BLACKWELL <= capability < CONSUMER_BLACKWELL
     if framework is Framework.TRTLLM:
+        if datacentre and (shape.head_dim > GENERATED_HEADS or (shape.head_dim == GENERATED_HEADS and shape.window)):
+            return _flashinfer(shape, hardware, head_major=True)
         return trtllm_plan(shape, hardware)
-    if BLACKWELL <= capability < CONSUMER_BLACKWELL and framework is not Framework.GENERIC:
-        wide = framework is Framework.SGLANG and shape.head_dim in TRITON_WIDE
-        return _triton(shape, hardware) if wide else generated_plan(shape, hardware, framework is Framework.VLLM)
     if framework is Framework.SGLANG:
-        return _sglang(shape, hardware)
+        plan = generated_plan(shape, hardware, head_major=False) if datacentre else _sglang(shape, hardware)
+        if datacentre and shape.head_dim in TRITON_WIDE:
+            plan = _triton(shape, hardware)
+        return replace(plan, value_dim=UNEQUAL_VALUES) if shape.head_dim == UNEQUAL_HEAD else plan
     if framework is Framework.VLLM and shape.kv_dtype is Dtype.FP8 and capability != HOPPER:
-        return _flashinfer(shape, hardware, head_major=True)
+        if shape.head_dim in TRITON_WIDE:
+            return _triton(shape, hardware)
+        if not datacentre:
+            return _flashinfer(shape, hardware, head_major=True)
+    if datacentre and framework is not Framework.GENERIC:
+        return generated_plan(shape, hardware, head_major=True)
     return flash_plan(shape, hardware, framework)
 
 
@@ -53,16 +72,17 @@ def _sglang(shape: AttentionShape, hardware: Hardware) -> Plan:
         return _triton(shape, hardware) if wide else flash_plan(shape, hardware, Framework.SGLANG)
     if capability < ADA:
         return fa3_ampere_plan(shape, hardware)
-    windowed = capability >= CONSUMER_BLACKWELL and shape.window is not None
-    if shape.head_dim in FLASHINFER_HEADS and not windowed:
+    windowed = shape.window is not None or group_of(shape) in TRITON_GROUPS or shape.head_dim > 256
+    if shape.head_dim in FLASHINFER_HEADS and not (windowed and capability >= CONSUMER_BLACKWELL):
         return _flashinfer(shape, hardware, head_major=False)
     return _triton(shape, hardware)
 
 
 def _triton(shape: AttentionShape, hardware: Hardware) -> Plan:
+    """Loads that wait for the places of their tokens are not issued ahead in a loop of two stages."""
     grouped = group_of(shape) > 1
     rows = min(TRITON_HEADS, group_of(shape))
-    tile = Tile(rows, 32 if grouped else 64, 128, 2, 128, matrix=grouped, warp_rows=16)
+    tile = Tile(rows, 32 if grouped else 64, 128, 1, 128, matrix=grouped, warp_rows=16, passes=TRITON_PASSES)
     keys = shape.kv_len - shape.first_key
     cores = hardware.sm.count * max(log2(max(1, keys) / 64), 1.0)
     grid = shape.batch * -(-shape.heads // rows)

@@ -28,6 +28,11 @@ class Tile:
     warp_rows: int = 0  # query rows of a warp that loads its operands from shared memory; 0: the matrix unit does
     padded_rows: int = 0  # rows of its products, where these are more than its queries
     spills: bool = False  # its accumulators take more registers than there are
+    whole_keys: int = 0  # keys its products are rounded up to, where a tile is a part of what it multiplies at once
+    padded_head: int = 0  # head size its products are padded to
+    passes: int = 1  # times that operands cross shared memory for a product
+    turns_queries: bool = False  # rotates and casts its queries itself
+    setup_cycles: int = 0  # of a CTA besides its framework's prologue
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class Plan:
     always_combined: bool = False  # a second kernel is launched even where there is nothing to add up
     combined_rows: int = 8  # query rows of a CTA of that kernel, and partial rows of each that it has in flight
     combined_stages: int = 4
+    value_dim: int = 0  # head size of the values, where it is not that of the keys
 
 
 def registers_for(threads: int, resident: int) -> int:
@@ -79,6 +85,11 @@ def launched(splits: int, key_tiles: int) -> int:
     """Return the splits that have work when each takes as many whole tiles as the largest."""
     splits = max(1, min(splits, key_tiles))
     return -(-key_tiles // -(-key_tiles // splits))
+
+
+def windowed(shape: AttentionShape) -> bool:
+    """Return whether a window leaves keys out; one that covers all of them is dropped (FlashAttention, mha_fwd)."""
+    return shape.window is not None and shape.kv_len > shape.window
 
 
 def group_of(shape: AttentionShape) -> int:

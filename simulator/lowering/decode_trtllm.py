@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_tile import (
     Plan,
@@ -25,6 +27,7 @@ from simulator.workload.operators import AttentionShape
 
 HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120
 XQA_MOST_GROUP = 32  # query heads per KV head (supportConfigQGMMA, supportConfigHMMA)
+GENERATED_HEADS = 256  # largest head size with a generated kernel; beyond, and with a window, FlashInfer's own
 GENERATED_MOST_GROUP = 16  # likewise of a generated kernel (xqaDispatcher.cpp, XqaDispatcher::shouldUse)
 XQA_HISTORY = 128  # keys a block takes at least (kMinHistoryTokensPerBlock)
 XQA_WAVES = 8  # kTargetWaveFactor
@@ -36,6 +39,7 @@ XQA_THIRD_CTA = 128 * 16  # queries x head size up to which mha_sm90.cu is compi
 SMALL_SM_BYTES = 128 * 1024
 MASKED_THREADS, MASKED_WARPS = 256, 32  # of a CTA at least; of an SM, by registers
 MASKED_UNROLL = 8  # keys of a thread in flight
+MASKED_CYCLES = 4000  # of a CTA that rotates and stores its K and adds up across warps; calibration rows of H100
 VECTOR_BYTES = 16
 GENERATED_KEYS, GENERATED_STEP = 128, 256  # of a tile; of a step, which is two tiles
 GENERATED_IN_FLIGHT = 192 * 1024  # bytes of K and V tiles, what shared memory has room for
@@ -84,7 +88,10 @@ def on_hopper_tensor_cores(shape: AttentionShape, hardware: Hardware) -> bool:
 
 
 def _xqa_runs(shape: AttentionShape, hardware: Hardware) -> bool:
-    """Return whether XQA takes a shape: grouped heads, and blocks enough for a quarter of the SMs (mayHavePerfGain)."""
+    """Return whether XQA takes a shape: grouped heads, and blocks enough for a quarter of the SMs (mayHavePerfGain),
+    which H100 rows with an fp8 cache show not to be asked for of the kernel that is for them."""
+    if on_hopper_tensor_cores(shape, hardware):
+        return 1 < group_of(shape) <= XQA_MOST_GROUP
     blocks = shape.kv_heads * shape.batch * max(1, shape.kv_len // XQA_HISTORY)
     return 1 < group_of(shape) <= XQA_MOST_GROUP and blocks * XQA_ENABLE >= hardware.sm.count
 
@@ -93,11 +100,15 @@ def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
     if on_hopper_tensor_cores(shape, hardware):
         rows = 8 * -(-group_of(shape) // 8)
         resident = 3 if rows * shape.head_dim <= XQA_THIRD_CTA else 2
-        tile = Tile(rows, 64, 384, 4, registers_for(384, resident), combines=True, multiplies_cache=True)
+        registers = registers_for(384, resident)
+        tile = Tile(rows, 64, 384, 4, registers, combines=True, multiplies_cache=True, turns_queries=True)
     else:
         part = XQA_KEY_BYTES // (2 if hardware.sm.shared_memory_bytes < SMALL_SM_BYTES else 1)
         keys = min(XQA_KEYS, XQA_KEYS * part // (shape.head_dim * shape.kv_dtype.bytes))
-        tile = Tile(16 * -(-group_of(shape) // 16), keys, 256, 4, registers_for(256, 1), combines=True, warp_rows=32)
+        rows = 16 * -(-group_of(shape) // 16)
+        tile = Tile(rows, keys, 256, 4, registers_for(256, 1), combines=True, warp_rows=32)
+        padded = max(64, 1 << (shape.head_dim - 1).bit_length())
+        tile = replace(tile, whole_keys=XQA_KEYS, padded_head=padded)
     tile = fitting(tile, shape, hardware)
     blocks = shape.kv_len // XQA_HISTORY
     blocks = max(1, min(blocks, round((8 * blocks) ** 0.5)))
@@ -125,4 +136,5 @@ def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
     registers = registers_for(threads, resident)
     keys_at_once = max(16, per_loop // 2)
     tile = Tile(1, keys_at_once, threads, 2, registers, matrix=False, combines=True, buffered=False)
+    tile = replace(tile, setup_cycles=MASKED_CYCLES)
     return Plan(" masked", tile, launched(splits, key_tiles_of(shape, tile)), head_major=True)

@@ -31,6 +31,8 @@ class Implementation(Spec):
     prologue_ps: Annotated[Picoseconds, Field(ge=0)] = 0  # per CTA: set-up before the first load, after the last store
     prologue_cycles: Annotated[int, Field(ge=0)] = 0  # the same in cycles of the SM
     warmup_cycles: Annotated[int, Field(ge=0)] = 0  # on top of it, of the CTAs that are the first at their place
+    item_cycles: Annotated[int, Field(ge=0)] = 0  # of a persistent CTA: each piece of work, besides loads and products
+    query_cycles: Annotated[float, Field(ge=0)] = 0.0  # of an SM to turn and cast an element of a query (XQA, Hopper)
     replay_ps: Annotated[Picoseconds, Field(ge=0)]  # from the end of a graph to the start of its next replay
     matrix_efficiency: Annotated[float, Field(gt=0, le=1)]  # part of the peak matrix rate that the main loop keeps up
     softmax_exposed: Annotated[float, Field(ge=0, le=1)] = 1.0  # part of a prompt's softmax that no product hides
@@ -38,7 +40,7 @@ class Implementation(Spec):
     cast_cycles: Annotated[int, Field(ge=0)] = 0  # of a CTA that casts an fp8 product's input, besides loads and stores
     spilled_passes: Annotated[float, Field(ge=1)] = 1.0  # times spilled operands cross shared memory
     transposed_per_clock: Annotated[float, Field(gt=0)] = 16.0  # bytes of an fp8 V that an SM turns a clock
-    fp8_efficiency: Annotated[float | None, Field(gt=0, le=1)] = None  # the same with an fp8 cache, if it differs
+    fp8_efficiency: Annotated[float | None, Field(gt=0, le=1)] = None  # the same of products in fp8, if it differs
 
 
 class Implementations(Spec):

@@ -21,6 +21,7 @@ from simulator.lowering.attention import (
     add_block_table,
     add_keys,
     kv_layout,
+    softmax_cycles,
 )
 from simulator.lowering.decode_tile import group_of
 from simulator.lowering.elementwise import (
@@ -40,9 +41,6 @@ from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
-
-VECTOR_STEPS = 4
-"""Instructions of an fp32 lane per score beside the exponential: scaled difference, maximum, sum, conversion."""
 
 MASK_STEPS = 8
 """Integer instructions per score by which Triton's kernel finds a tile before the window masked: positions against the
@@ -77,7 +75,7 @@ def lower_prefill(
     cycles = step_cycles(shape, plan, hardware, scalars)
     turnover, masked = 0, mask_cycles(plan, hardware)
     if plan.persistent:  # the next tile's queries come when the last one's are done with; its first softmax is alone
-        alone = 2 * (1 - scalars.softmax_exposed) * softmax_cycles(plan, hardware)
+        alone = 2 * (1 - scalars.softmax_exposed) * half_softmax_cycles(plan, hardware)
         turnover = scalars.prologue_ps * hardware.sm.clock_hz // PS_PER_S + math.ceil(0 if plan.overlaps else alone)
 
     def make_items(item: IntArray, place: IntArray) -> Records:
@@ -340,7 +338,7 @@ def step_cycles(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, sc
         if plan.spills:
             loads *= scalars.spilled_passes
         product = (product**SHARPNESS + loads**SHARPNESS) ** (1 / SHARPNESS)
-    softmax = softmax_cycles(plan, hardware)
+    softmax = half_softmax_cycles(plan, hardware)
     if plan.overlaps:
         return math.ceil(max(product, softmax))
     if plan.transposes:
@@ -348,11 +346,9 @@ def step_cycles(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, sc
     return math.ceil(product + softmax * (1 if plan.serial else scalars.softmax_exposed))
 
 
-def softmax_cycles(plan: PrefillPlan, hardware: Hardware) -> float:
+def half_softmax_cycles(plan: PrefillPlan, hardware: Hardware) -> float:
     """Return the SM cycles of half of the softmax of a whole tile."""
-    sm = hardware.sm
-    lanes = sm.vector_flops_per_clock / 2
-    return plan.queries * plan.keys * (1 / sm.exponentials_per_clock + VECTOR_STEPS / lanes) / 2
+    return sum(softmax_cycles(plan.queries * plan.keys, hardware)) / 2
 
 
 def mask_cycles(plan: PrefillPlan, hardware: Hardware) -> int:

@@ -13,7 +13,7 @@ from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm, prefill
 from simulator.lowering.cutlass import cutlass_kernel
 from simulator.lowering.decode_call import Buffers, kernels_around, lower_small
-from simulator.lowering.elementwise import KvWrite, lower_kv_write
+from simulator.lowering.elementwise import KvWrite, lower_index_put, lower_kv_write
 from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of, pitch_of
 from simulator.lowering.lower import WORKSPACE
@@ -267,8 +267,12 @@ def _attention_call(
     around = kernels_around(shape, buffers, hardware, case.framework)
     for small in around.first:
         kernels.append(lower_small(small, len(kernels), None, 0))
-    if around.stores:
+    if around.stores == 1:
         kernels.append(lower_kv_write(write, attention.kv_layout(shape), len(kernels), None, 0))
+    elif around.stores:
+        elements = new_bytes // 2 // shape.activation_dtype.bytes
+        for number, base in enumerate((write.key, write.value)):
+            kernels.append(lower_index_put(write, number, base, elements, len(kernels), prologue_ps=0))
     for small in around.before:
         kernels.append(lower_small(small, len(kernels), None, 0))
     kernels.extend(attention.lower_decode(shape, operands, hardware, scalars, len(kernels), framework=case.framework))

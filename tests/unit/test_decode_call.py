@@ -35,10 +35,12 @@ def around(on: str, framework: Framework, **changes: Any) -> Around:
         ("l40s", Framework.VLLM, FP8, ["store"]),  # FlashInfer
         ("h100-sxm", Framework.SGLANG, {}, ["store", "plan splits"]),
         ("h100-sxm", Framework.SGLANG, FP8, ["cast", "cast", "store", "cast", "plan splits"]),
+        ("h100-sxm", Framework.SGLANG, {"head_dim": 192}, ["copy", "copy", "store", "store", "plan splits"]),
         ("l40s", Framework.SGLANG, FP8, ["cast", "cast", "store"]),  # queries stay in 16 bits
         ("b200-sxm", Framework.SGLANG, FP8, ["cast", "cast", "store", "cast"]),
         ("h100-sxm", Framework.TRTLLM, {}, ["store"]),
         ("h100-sxm", Framework.TRTLLM, FP8, []),  # XQA stores what it gets
+        ("h100-sxm", Framework.TRTLLM, FP8 | {"head_dim": 64}, ["store"]),  # but not with attention sinks
         ("h100-sxm", Framework.TRTLLM, {"kv_heads": 32}, []),  # so does masked attention
         ("l40s", Framework.TRTLLM, FP8, ["store"]),
         ("b200-sxm", Framework.TRTLLM, {}, ["store"]),

@@ -51,6 +51,9 @@ def plan(on: str, framework: Framework, **changes: Any) -> Plan:
         ("h100-sxm", Framework.VLLM, {"kv_dtype": Dtype.FP8}, " fa3"),
         ("l40s", Framework.VLLM, {}, ""),
         ("l40s", Framework.VLLM, {"kv_dtype": Dtype.FP8}, " flashinfer"),
+        ("l40s", Framework.VLLM, {"kv_dtype": Dtype.FP8, "head_dim": 192}, " triton"),
+        ("b200-sxm", Framework.VLLM, {"kv_dtype": Dtype.FP8, "head_dim": 192}, " triton"),
+        ("h100-sxm", Framework.VLLM, {"head_dim": 512}, " fa4"),
         ("b200-sxm", Framework.VLLM, {}, " trtllm-gen"),
         ("h100-sxm", Framework.SGLANG, {}, " fa3"),
         ("h100-sxm", Framework.SGLANG, {"head_dim": 256, "window": 512}, " triton"),
@@ -58,6 +61,12 @@ def plan(on: str, framework: Framework, **changes: Any) -> Plan:
         ("l40s", Framework.SGLANG, {}, " flashinfer"),
         ("l40s", Framework.SGLANG, {"head_dim": 64}, " triton"),
         ("rtx-pro-6000", Framework.SGLANG, {"window": 512}, " triton"),
+        ("rtx-pro-6000", Framework.SGLANG, {"heads": 40}, " triton"),  # groups of 5
+        ("l40s", Framework.SGLANG, {"heads": 40}, " flashinfer"),
+        ("b200-sxm", Framework.SGLANG, {"head_dim": 192}, " triton"),
+        ("b200-sxm", Framework.TRTLLM, {"head_dim": 256}, " trtllm-gen"),
+        ("b200-sxm", Framework.TRTLLM, {"head_dim": 256, "window": 512}, " flashinfer"),
+        ("b200-sxm", Framework.TRTLLM, {"head_dim": 512}, " flashinfer"),
         ("b300-sxm", Framework.TRTLLM, {}, " trtllm-gen"),
         ("b300-sxm", Framework.TRTLLM, {"heads": 16, "kv_heads": 1}, " trtllm-gen"),
         ("b300-sxm", Framework.TRTLLM, {"heads": 32, "kv_heads": 1}, " masked"),  # more than 16 of a group
@@ -65,6 +74,12 @@ def plan(on: str, framework: Framework, **changes: Any) -> Plan:
         ("h100-sxm", Framework.TRTLLM, {"heads": 8}, " masked"),  # as many KV heads
         ("h100-sxm", Framework.TRTLLM, {"heads": 64, "kv_heads": 1}, " masked"),  # 64 of a group are too many
         ("h100-sxm", Framework.TRTLLM, {"batch": 1, "kv_len": 64}, " masked"),  # 8 blocks of 33 at least
+        (
+            "h100-sxm",
+            Framework.TRTLLM,
+            {"batch": 1, "kv_len": 64, "kv_dtype": Dtype.FP8},
+            " XQA",
+        ),  # of which none is asked
         ("rtx-pro-6000", Framework.TRTLLM, {}, " XQA"),
     ],
 )
@@ -230,14 +245,22 @@ def main_kernel(on: str, framework: Framework, **changes: Any) -> TracedKernel:
     """Return the first kernel of decode attention of a Llama-like layer with some of its shape changed."""
     usual = {"batch": 4, "kv_len": 64, "heads": 32, "kv_heads": 8, "head_dim": 128, "page_tokens": 64}
     shape = shape_of(**usual | changes)
-    scalars = Implementation(prologue_cycles=990, warmup_cycles=1980, replay_ps=0, matrix_efficiency=0.5)
+    scalars = Implementation(
+        prologue_cycles=990,
+        warmup_cycles=1980,
+        item_cycles=198,
+        query_cycles=2.0,
+        replay_ps=0,
+        matrix_efficiency=0.5,
+    )
     return next(iter(lower_decode(shape, operands_of(shape), device(on), scalars, 0, None, 0, framework)))
 
 
 def test_persistent_ctas_set_up_for_their_first_work_alone() -> None:
-    """990 cycles at 1980 MHz are 0.5 us; XQA's CTAs are launched for one piece of work each."""
+    """990 cycles at 1980 MHz are 0.5 us; XQA's CTAs are launched for one piece of work each, persistent ones
+    take 0.1 us of each besides."""
     persistent = main_kernel("h100-sxm", Framework.SGLANG).header
-    assert (persistent.prologue_ps, persistent.warmup_ps) == (0, 1_500_000)
+    assert (persistent.prologue_ps, persistent.warmup_ps) == (100_000, 1_500_000)
     launched = main_kernel("h100-sxm", Framework.TRTLLM, batch=64).header
     assert (launched.prologue_ps, launched.warmup_ps) == (500_000, 1_000_000)
 
@@ -271,5 +294,51 @@ def test_triton_waits_for_the_places_of_its_tokens() -> None:
 def test_flash_attention_2_reads_a_window_for_each_query_head() -> None:
     found = plan("l40s", Framework.VLLM, window=128)
     assert (found.tile.queries, found.tile.padded_rows, found.splits) == (1, 64, 1)
-    assert main_kernel("l40s", Framework.VLLM, window=128).header.requesters == 4 * 32
+    assert main_kernel("l40s", Framework.VLLM, window=32).header.requesters == 4 * 32
+    assert main_kernel("l40s", Framework.VLLM, window=64).header.requesters == 4 * 8  # covers all 64 keys
     assert main_kernel("l40s", Framework.VLLM).header.requesters == 4 * 8
+
+
+def cycles_of(on: str, framework: Framework, **changes: Any) -> int:
+    """Return the cycles that the first CTA computes."""
+    records = records_of(main_kernel(on, framework, **changes))
+    return int(records[records.requester == 0].compute_cycles.sum())
+
+
+def test_xqa_multiplies_whole_tiles_of_its_four_warps() -> None:
+    """Of 256 keys and a head padded to a power of two: few keys cost as much as 256, and 192 as 256."""
+    few, many = (cycles_of("h100-sxm", Framework.TRTLLM, batch=64, kv_len=keys) for keys in (16, 256))
+    assert few == many
+    assert cycles_of("h100-sxm", Framework.TRTLLM, batch=64, kv_len=16, head_dim=64) < 0.6 * few
+    narrow, wide = (cycles_of("h100-sxm", Framework.TRTLLM, batch=64, kv_len=16, head_dim=d) for d in (192, 256))
+    assert narrow == pytest.approx(wide, rel=0.02)
+
+
+def test_xqa_for_hopper_turns_its_queries() -> None:
+    """Eight rows, of which four are queries, times 128 at two cycles each."""
+    records = records_of(main_kernel("h100-sxm", Framework.TRTLLM, kv_dtype=Dtype.FP8))
+    queries = records[(records.requester == 0) & (records.op == Op.READ) & (records.compute_cycles > 0)]
+    assert queries.compute_cycles[0] == 8 * 128 * 2
+
+
+def test_values_may_be_narrower_than_keys() -> None:
+    """SGLang's head size 192 has values of 128."""
+    records = only(records_of(main_kernel("h100-sxm", Framework.SGLANG, head_dim=192)), Op.READ)
+    mine = records[records.requester == 0]
+    keys, values = (mine[(mine.address >= low) & (mine.address < low + (1 << 30))] for low in (KEY, VALUE))
+    assert (int((keys.rows * keys.row_bytes).sum()), int((values.rows * values.row_bytes).sum())) == (
+        64 * 384,
+        64 * 256,
+    )
+
+
+def test_flash_attention_4_launches_splits_without_keys() -> None:
+    assert main_kernel("h100-sxm", Framework.VLLM, head_dim=512).header.requesters == 4 * 8 * 32
+
+
+def test_an_fp8_cache_is_converted_where_products_are_in_16_bits() -> None:
+    """L40S, XQA, a part of 64 keys of 128 in bf16, 128 in fp8: 128 x 128 / 43 cycles a product more than half of it."""
+    plain, fp8 = (
+        cycles_of("l40s", Framework.TRTLLM, batch=64, kv_len=256, kv_dtype=d) for d in (Dtype.BF16, Dtype.FP8)
+    )
+    assert fp8 - plain == pytest.approx(2 * 256 * 128 / 43, rel=0.02)

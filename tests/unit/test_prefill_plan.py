@@ -13,7 +13,7 @@ from simulator.lowering.attention import Operands
 from simulator.lowering.elementwise import KvWrite
 from simulator.lowering.implementation import Framework
 from simulator.lowering.layout import Matrix, panel_bytes_of
-from simulator.lowering.prefill import lower_cache_write, lower_prefill, softmax_cycles, step_cycles
+from simulator.lowering.prefill import half_softmax_cycles, lower_cache_write, lower_prefill, step_cycles
 from simulator.lowering.prefill_plan import prefill_plan, query_tiles_of, shared_bytes
 from simulator.trace.record import Op, TracedKernel
 from simulator.workload import AttentionShape
@@ -216,7 +216,7 @@ def test_products_hide_softmax_as_the_kernel_lets_them() -> None:
     scalars = SCALARS.prefill_attention.model_copy(update={"matrix_efficiency": 0.5, "softmax_exposed": 0.25})
     shape, hopper = shape_of(2048, 32, 8), device("h100-sxm")
     plan = prefill_plan(shape, hopper, Framework.VLLM)
-    assert softmax_cycles(plan, hopper) == 768
+    assert half_softmax_cycles(plan, hopper) == 768
     assert step_cycles(shape, plan, hopper, scalars) == 2048 + 192
     blackwell = device("b200-sxm")  # 256 x 128 scores: twice the softmax; 2048 FLOPs x 1024 at twice the rate
     generated = prefill_plan(shape, blackwell, Framework.TRTLLM)
