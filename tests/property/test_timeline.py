@@ -1,9 +1,9 @@
 """Does a timeline keep the rules of the trace-event format, show what ran, and change nothing?
 
-The rules checked are those of Google's "Trace Event Format" document: the JSON object format has `traceEvents`, a list;
-every event has `ph`, `pid` and a name; complete events (X) have a numeric `ts` and `dur` in microseconds, not negative,
-and those of one thread nest or stand apart; counters (C) have a numeric `ts` and numbers as `args`; metadata (M) are of
-known names with their argument.
+The rules checked are those of Google's "Trace Event Format" document, which has no schema of its own:
+`trace_event.schema.json` is one written from it, against which the jsonschema library holds timelines.  What a schema
+cannot say is checked beside it: complete events (X) of one thread stand apart, threads have names, and of the phases
+only three are written.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import small
+from jsonschema import Draft202012Validator
 
 from simulator.core import counter
 from simulator.hardware import Hardware
@@ -31,6 +32,7 @@ from simulator.workload.protocol import Protocol
 
 Event = dict[str, Any]
 METADATA = {"process_name": "name", "thread_name": "name"}
+SCHEMA = Draft202012Validator(json.loads(Path(__file__).with_name("trace_event.schema.json").read_text()))
 ROUNDING = 1e-6  # us: a picosecond
 DEVICE = small.device(*small.SMALL_DEVICE)
 
@@ -42,6 +44,7 @@ def is_number(value: object) -> bool:
 def check(text: str) -> list[Event]:
     """Return the events of a timeline that keeps the rules."""
     tree = json.loads(text)
+    SCHEMA.validate(tree)
     assert tree["displayTimeUnit"] in ("ms", "ns")
     events: list[Event] = tree["traceEvents"]
     threads: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
@@ -155,3 +158,22 @@ def test_it_is_written_as_a_file_of_its_own(llama: Architecture, tmp_path: Path)
     text = timeline.to_json(outcome, '</script>"\\\n\x1b')
     assert text.isascii()
     assert check(text)[0]["args"]["name"] == '</script>"\\\n\x1b'
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"ph": "X", "ts": 0, "pid": 1, "tid": 1, "name": "no duration"},
+        {"ph": "X", "ts": -1, "dur": 1, "pid": 1, "tid": 1, "name": "before the start"},
+        {"ph": "C", "ts": 0, "pid": 1, "tid": 0, "name": "no number", "args": {"read": "1"}},
+        {"ph": "C", "ts": 0, "pid": 1, "tid": 0, "name": "no series", "args": {}},
+        {"ph": "M", "pid": 1, "tid": 1, "name": "thread_name", "args": {}},
+        {"ph": "Q", "ts": 0, "pid": 1, "tid": 1, "name": "no such phase"},
+        {"ph": "X", "ts": 0, "dur": 1, "tid": 1, "name": "no process"},
+    ],
+    ids=lambda event: event["name"],
+)
+def test_the_schema_refuses_what_the_format_does_not_allow(event: Event) -> None:
+    Draft202012Validator.check_schema(SCHEMA.schema)
+    assert not SCHEMA.is_valid({"traceEvents": [event]})
+    assert SCHEMA.is_valid({"traceEvents": []})

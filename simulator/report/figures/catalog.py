@@ -89,7 +89,7 @@ PICTURES = (
         what_if.legend,
         "The run again with one resource changed at a time, the kernels staying as they are: how much less time it "
         "takes when the resource costs nothing, and when there is a little more of it. Savings do not add up: behind"
-        " one limit stands the next.",
+        " one limit stands the next. A bar to the left costs time: with more in flight, say, caches lose lines sooner.",
         wide=True,
     ),
     Picture(

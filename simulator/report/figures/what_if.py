@@ -55,7 +55,8 @@ def _bars(rows: Sequence[Row], names: Sequence[str], key: str, ink: str, what: s
         "marker": {"color": ink},
         "hoverinfo": "text",
         "hovertext": [
-            f"<b>{name}</b>, {label(what)}<br>{values.time(row[f'{key}_time_s'])}: {saving:.1f} % less"
+            f"<b>{name}</b>, {label(what)}<br>{values.time(row[f'{key}_time_s'])}: "
+            f"{abs(saving):.1f} % {'more' if saving < 0 else 'less'}"
             + (f"<br>{label(plain(row['question']))}" if key == "ideal" else "")
             for name, row, saving in zip(names, rows, savings, strict=True)
         ],
@@ -65,10 +66,11 @@ def _bars(rows: Sequence[Row], names: Sequence[str], key: str, ink: str, what: s
 
 def _labels(rows: Sequence[Row], names: Sequence[str]) -> Figure:
     savings = [row["ideal_saving"] or 0.0 for row in rows]
+    ends = [max(0.0, row["ideal_saving"] or 0.0, row["more_saving"] or 0.0) for row in rows]
     return {
         "type": "scatter",
         "mode": "text",
-        "x": [max(0.0, 100 * saving) for saving in savings],
+        "x": [100 * end for end in ends],  # a label of what costs time stands clear of both bars
         "y": list(names),
         "text": [f" {values.percent(saving)}" for saving in savings],
         "textposition": "middle right",
