@@ -56,7 +56,7 @@ $(VENV)/installed: pyproject.toml setup.cfg
 	@touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(BIN)/pip install -qq --editable ".[test]"
+	$(BIN)/pip install -qq --editable ".[test,figures]"
 	$(BIN)/pip install -qq --editable ".[caches]" || echo "no pycachesim or libcachesim here: their tests will be skipped"
 	@touch $@
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from simulator.cli.options import check_folder, check_outputs, format_options, output, override_option, write_files
+from simulator.cli.options import check_figures, check_outputs, format_options, output, override_option, write_files
 from simulator.errors import ConfigError, TraceError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def locality_command(
     """
     check_outputs(target)
     if figures is not None:
-        check_folder(figures)
+        check_figures(figures)
     units = _units(chosen or GRANULARITIES, tile)
     rate = _rate(sample)
     from simulator.analysis.locality import locality

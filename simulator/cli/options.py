@@ -111,10 +111,16 @@ def output(rendered: str, target: Path | None) -> None:
         click.echo(rendered, nl=not rendered.endswith("\n"))
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse, before any work is done, a folder that cannot be written into; raises TierscopeError."""
+def check_figures(folder: Path) -> None:
+    """Refuse, before any work is done, a folder that cannot be written into, or figures that nothing here can draw;
+    raises TierscopeError."""
+    from importlib.util import find_spec
+
+    from simulator.errors import ConfigError
     from simulator.report import files
 
+    if find_spec("matplotlib") is None:
+        raise ConfigError('--figures: matplotlib is not installed; add it: pip install "tierscope[figures]"')
     files.check_folder(folder)
 
 
@@ -161,7 +167,7 @@ class Outputs:
         """Refuse, before any work is done, places that cannot be written to; raises TierscopeError."""
         check_outputs(self.output, self.report, self.timeline, self.counters)
         if self.figures is not None:
-            check_folder(self.figures)
+            check_figures(self.figures)
 
     def emit(self, result: Json, locality: Callable[[], Json]) -> None:
         """Write the files asked for, then print the result or write it; `locality` is called for pictures alone."""

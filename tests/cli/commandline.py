@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 120
 
 SMALL = ("run", "--model", "gpt2", "--hardware", "a100-sxm-80gb", "--phase", "decode", "--context", "64")
+PLACED = (*SMALL, "--placement", "weights=dram:layers[3:6]", "--placement", "kv=ssd:layers[0:2]")
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,8 @@ def start(folder: Path, *arguments: object, stdout: Any = subprocess.PIPE, **env
         timeout=TIMEOUT_S,
     )
     return Finished(done.returncode, done.stdout or "", done.stderr)
+
+
+def without_time_stamp(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result without when it was made."""
+    return result | {"provenance": result["provenance"] | {"created": None}}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commandline import SMALL, Command
+from commandline import ROOT, SMALL, Command, start
 
 
 def test_figures_are_written_as_svg_and_png(tierscope: Command, tmp_path: Path) -> None:
@@ -56,3 +57,14 @@ def test_bad_places_are_refused_in_one_line(tierscope: Command, tmp_path: Path, 
     (line,) = done.err.splitlines()
     assert line.startswith(f"tierscope: cannot write into {place!r}: ") and words in line
     assert [path.name for path in tmp_path.iterdir()] == ["r.txt"]
+
+
+def test_without_matplotlib_figures_are_refused_and_the_rest_works(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n")
+    path = os.pathsep.join((str(tmp_path / "hidden"), str(ROOT)))
+    done = start(tmp_path, *SMALL, "--figures", "figures", PYTHONPATH=path)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert 'pip install "tierscope[figures]"' in done.err
+    assert not (tmp_path / "figures").exists()
+    assert start(tmp_path, *SMALL, "--report", "r.html", PYTHONPATH=path).code == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import SMALL, Command
+from commandline import PLACED, SMALL, Command, without_time_stamp
 
 import simulator
 from simulator.config import data_dir
@@ -72,11 +72,6 @@ def result_keys(result: Json) -> Json:
     }
 
 
-def without_time_stamp(result: Json) -> Json:
-    """Return a result without when it was made."""
-    return result | {"provenance": result["provenance"] | {"created": None}}
-
-
 @pytest.fixture(scope="module")
 def results(shared: Command) -> dict[str, Json]:
     """One result of each phase."""
@@ -108,9 +103,6 @@ def test_keys_that_do_not_apply_are_null_not_missing(results: dict[str, Json]) -
     assert [kernel["layer"] for kernel in outside] == [None]
 
 
-PLACED = (*SMALL, "--placement", "weights=dram:layers[3:6]", "--placement", "kv=ssd:layers[0:2]")
-
-
 def test_placed_tensors_show_in_the_tiers(tierscope: Command, results: dict[str, Json]) -> None:
     result = tierscope(*PLACED, "--format", "json").json
     tiers, plain = result["tiers"], results["decode"]["tiers"]
@@ -135,24 +127,6 @@ def test_the_table_shows_the_tiers_below(tierscope: Command) -> None:
     for word in ("link to host", "SSD", "waiting for copies"):
         assert word in table
     assert max(map(len, table.splitlines())) <= 100
-
-
-def test_a_run_file_places_as_options_do_and_options_win(tierscope: Command, tmp_path: Path) -> None:
-    text = 'model = "gpt2"\nhardware = "a100-sxm-80gb"\n[workload]\nphase = "decode"\ncontext = 64\npage_tokens = 16\n'
-    text += '[workload.placement]\nweights = "dram:layers[3:6]"\nkv = ["ssd:layers[0:2]"]\n'
-    (tmp_path / "run.toml").write_text(text)
-    from_file = tierscope("run", "run.toml", "--format", "json").json
-    assert without_time_stamp(from_file) == without_time_stamp(tierscope(*PLACED, "--format", "json").json)
-    changed = tierscope("run", "run.toml", "--placement", "kv=hbm", "--prefetch-layers", "0", "--format", "json").json
-    assert changed["config"]["workload"]["placement"] == {
-        "weights": ["dram:layers[3:6]"],
-        "kv": ["hbm"],
-        "embeddings": [],
-        "activations": [],
-        "prefetch_layers": 0,
-        "host_memory": "pinned",
-    }
-    assert changed["tiers"]["ssd"]["read_bytes"] is None
 
 
 def test_provenance_says_what_made_the_result(results: dict[str, Json]) -> None:
@@ -347,51 +321,6 @@ def test_stream_launch_costs_time_and_a_cold_cache_traffic(tierscope: Command, r
     cold = tierscope(*SMALL, "--cache", "cold", "--format", "json").json
     assert cold["config"]["protocol"] == {"launch": "graph", "cache": "cold"}
     assert cold["tiers"]["hbm"]["read_bytes"] > warm["tiers"]["hbm"]["read_bytes"]
-
-
-RUN = """
-model = "gpt2"
-hardware = "a100-sxm-80gb"
-seed = 3
-[set]
-"l2.size" = "80 MiB"
-[workload]
-phase = "decode"
-context = 100
-batch = 2
-page_tokens = 32
-[protocol]
-launch = "stream"
-"""
-
-
-def test_run_file_says_what_options_would(tierscope: Command, tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text(RUN)
-    from_file = tierscope("run", "run.toml", "--format", "json").json
-    options = ("--batch", 2, "--context", 100, "--page-tokens", 32, "--launch", "stream", "--seed", 3)
-    typed = tierscope(*SMALL[:7], *options, "--set", "l2.size=80 MiB", "--format", "json").json
-    assert without_time_stamp(from_file) == without_time_stamp(typed)
-
-
-def test_options_override_the_run_file(tierscope: Command, tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text(RUN)
-    options = ("--batch", 1, "--hardware", "h100-sxm", "--set", "l2.size=25 MiB", "--launch", "graph", "--exact")
-    result = tierscope("run", "run.toml", *options, "--format", "json").json
-    workload = result["config"]["workload"]
-    assert (workload["batch"], workload["context"], workload["page_tokens"]) == (1, 100, 32)
-    assert "H100" in result["config"]["hardware"]["name"]
-    assert result["config"]["hardware"]["l2"]["size"] == "25 MiB"
-    assert result["config"]["protocol"]["launch"] == "graph"
-    assert (result["provenance"]["seed"], result["provenance"]["exact"]) == (3, True)
-
-
-@pytest.mark.parametrize("path", sorted((data_dir("configs") / "runs").glob("*.toml")), ids=lambda path: path.stem)
-def test_shipped_run_files_are_usable(path: Path) -> None:
-    from simulator.cli.run import build_request
-    from simulator.run.execute import prepare
-
-    prepared = prepare(build_request(str(path), {}))
-    assert next(iter(prepared.trace.kernels(None))).header.records > 0
 
 
 def test_what_if_ranks_every_resource(tierscope: Command, results: dict[str, Json]) -> None:
