@@ -55,8 +55,7 @@ DECODE_GRID = {
 """Those of decode attention, whose set-up is counted in cycles."""
 
 DECODE_ALONE = {"item_cycles": ("vllm", "sglang"), "query_cycles": ("trtllm",)}
-"""Scalars of kernels that the other frameworks do not run on calibration GPUs.  Persistent kernels of TensorRT-LLM, the
-generated ones, are the same as vLLM's, and so is their `item_cycles`."""
+"""Scalars of kernels that the other frameworks do not run on calibration GPUs."""
 
 START = {
     "prologue_ps": 900_000,
@@ -200,8 +199,6 @@ def main() -> None:
             for name in ends(family, framework, scalars):
                 print(f"{framework:8s} {family:18s} {name} lies at an end of its grid", flush=True)
             found[framework, family] = scalars
-    shared = {"item_cycles": found["vllm", "decode_attention"].item_cycles}
-    found["trtllm", "decode_attention"] = found["trtllm", "decode_attention"].model_copy(update=shared)
     lines = [
         "# The fitted scalars of each framework and kernel family, the same on every device.",
         "# Made by: python validation/calibrate.py",

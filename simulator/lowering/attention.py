@@ -215,7 +215,8 @@ def _launch(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Impl
     prologue_ps += round(tile.setup_cycles * cycle_ps)
     warmup_ps = round(scalars.warmup_cycles * cycle_ps)
     if plan.persistent:
-        prologue_ps, warmup_ps = round(scalars.item_cycles * cycle_ps), prologue_ps + warmup_ps
+        item_ps = round(scalars.item_cycles * cycle_ps) if plan.pays_items else 0
+        prologue_ps, warmup_ps = item_ps, prologue_ps + warmup_ps
     return Launch(tile.threads, tile.registers, shared, tile.stages, prologue_ps, warmup_ps, run)
 
 

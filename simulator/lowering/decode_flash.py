@@ -53,7 +53,7 @@ def flash_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) 
         most = _fa3_bound(shape, hardware, tile, framework)
         splits = launched(_fa3_splits(shape, hardware, tile, most), key_tiles)
         lookups = 1 if framework is Framework.SGLANG else 2
-        return Plan(" fa3", tile, splits, persistent=True, lookups=lookups, always_combined=most > 1)
+        return Plan(" fa3", tile, splits, persistent=True, pays_items=True, lookups=lookups, always_combined=most > 1)
     splits = 1
     if windowed(shape):  # FlashAttention-2 packs and splits groups without a window only
         tile = replace(tile, queries=1, padded_rows=tile.queries)

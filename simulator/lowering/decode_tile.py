@@ -44,6 +44,7 @@ class Plan:
     splits: int
     heads_outside: bool = False  # all sequences of a head come before the next head; otherwise all heads of a sequence
     persistent: bool = False  # a CTA takes one piece of work after the other, and sets up for the first alone
+    pays_items: bool = False  # each piece of work takes `item_cycles`, fitted on FlashAttention-3 alone
     head_major: bool = False  # pages hold all tokens of a head together; otherwise all heads of a token
     lookups: int = 0  # reads that a CTA makes one after the other to find its work
     indexed: bool = False  # each tile waits for the places of its tokens to be read

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from simulator.analysis.hits import HitExplainer
+from simulator.analysis.hits_result import hits_result
 from simulator.analysis.run_locality import run_locality
 from simulator.cli.run import build_request
 from simulator.report import html
@@ -77,7 +79,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     path = tmp_path_factory.mktemp("report") / "report.html"
     prepared = prepare(build_request(None, options))
-    result = execute(prepared) | {"locality": run_locality(prepared), "what_if": WHAT_IF}
+    explainer = HitExplainer(prepared.trace.header)
+    explained = execute(prepared, observer=explainer)
+    result = explained | {
+        "locality": run_locality(prepared),
+        "what_if": WHAT_IF,
+        "hits": hits_result(explainer.finish()),
+    }
     path.write_text(html.render(result), encoding="utf-8")
     return path
 
