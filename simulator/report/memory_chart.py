@@ -163,7 +163,7 @@ def _host(result: Result) -> Tier:
         ("Bandwidth", values.rate(at(tier, "bandwidth_bytes_per_s"))),
         ("Peak", values.rate(at(tier, "peak_bandwidth_bytes_per_s"))),
         ("Link", f"{values.percent(at(result, 'tiers', 'link', 'utilization'))} of peak"),
-        ("Kernels waited", values.time(at(result, "tiers", "link", "exposed_s"))),
+        ("Kernels wait", values.time(at(result, "tiers", "link", "exposed_s"))),
         ("From SSD", values.size(at(result, "tiers", "ssd", "read_bytes"))),
     )
     return Tier("Host DRAM", values.size(at(tier, "size_bytes")), rows, *_utilization(tier))

@@ -126,4 +126,6 @@ def percent(fraction: float | None) -> str:
 def _percent(fraction: float) -> str:
     if 0 < fraction < 0.0005:
         return "<0.1 %"
+    if -0.0005 < fraction < 0:
+        return "0.0 %"  # not -0.0
     return f"{100 * fraction:.1f} %" if fraction < 0.9995 else f"{100 * fraction:.0f} %"

@@ -173,7 +173,7 @@ RESOURCES = (
     ),
     Resource(
         "balance",
-        "SMs go on with the next kernel, without a tail",
+        "SMs go on with the next kernel: no tail",
         Change(flowing=True),
     ),
 )

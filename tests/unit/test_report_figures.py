@@ -14,7 +14,7 @@ from test_report_sample import kernel, nulled, renamed, sample
 
 from simulator.report import memory_chart
 from simulator.report.figures import catalog, export, hits, in_flight, over_time, roofline, static
-from simulator.report.figures.style import chosen_by
+from simulator.report.figures.style import axis, chosen_by, layout
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -341,3 +341,12 @@ def test_the_memory_chart_for_print_has_all_its_words() -> None:
     root = ET.fromstring(static.render_chart(row, "svg"))
     words = [box for box in root.iter(f"{SVG}g") if str(box.get("id", "")).startswith("text_")]
     assert len(words) == sum(len(box.labels) for box in row.boxes) + sum(len(arrow.labels) for arrow in row.arrows)
+
+
+@pytest.mark.parametrize(("count", "tilted"), [(4, False), (14, True)])
+def test_words_below_a_figure_are_tilted_where_they_would_meet(count: int, tilted: bool) -> None:
+    names = [f"{number:03} KiB" for number in range(count)]
+    bars = {"type": "bar", "name": "", "x": names, "y": [1] * count, "marker": {"color": "#000000"}}
+    axes = {"xaxis": axis("") | {"type": "category"}, "yaxis": axis("")}
+    figure = {"data": [bars], "layout": layout(height=200, **axes)}
+    assert (b"rotate(-30)" in static.render(figure, (), "svg")) == tilted

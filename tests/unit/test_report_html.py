@@ -266,7 +266,7 @@ def test_memory_chart_shows_the_host_when_it_is_used() -> None:
     assert row.boxes[3].used
     assert row.arrows[4].labels[1].text == "1 GiB"
     host = [label.text for label in row.boxes[3].labels]
-    assert host[host.index("Kernels waited") + 1] == "250 ms"
+    assert host[host.index("Kernels wait") + 1] == "250 ms"
 
 
 def test_memory_chart_stays_inside_its_drawing_and_boxes_do_not_overlap() -> None:

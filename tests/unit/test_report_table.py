@@ -187,6 +187,7 @@ def test_times_to_first_and_per_token_show_only_when_they_differ_from_the_time()
 
 def test_numbers_as_text() -> None:
     assert values.percent(0.00001) == "<0.1 %"
+    assert [values.percent(loss) for loss in (-0.00001, -0.014)] == ["0.0 %", "-1.4 %"]
     assert [values.percent(share) for share in (0.0, 0.931, 0.9996, 1.0)] == ["0.0 %", "93.1 %", "100 %", "100 %"]
     assert values.quantity(9.89e14, "flop/s") == "989 Tflop/s"
     assert values.number(1230.4, "flop/B") == "1,230 flop/B"

@@ -24,6 +24,7 @@ FORMATS = ("svg", "png")
 WIDTH_IN = 7.2  # two columns of a paper
 PX_PER_IN = 100  # of the heights that figures are given
 DPI = 200
+MOST_LETTERS = 60  # of the categories below a figure that stand side by side
 POINTS_PER_PX = 72 / 96
 
 _TAG = re.compile(r"<[^>]*>")
@@ -163,7 +164,8 @@ def _axes(axes: Axes, look: Mapping[str, Any], names: Mapping[str, dict[Any, int
             line.set_ticks([], minor=True)
         elif side in names:
             line.set_ticks(list(names[side].values()), labels=[_words(name) for name in names[side]])
-            line.set_tick_params(length=0)
+            crowded = side == "x" and sum(len(_words(name)) for name in names[side]) > MOST_LETTERS
+            line.set_tick_params(length=0, rotation=30 if crowded else 0)
 
 
 def _limits(axes: Axes, look: Mapping[str, Any]) -> None:
