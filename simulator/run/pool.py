@@ -149,8 +149,7 @@ def _warm_up() -> None:
 
 
 def _size(key: str) -> float:
-    """Return about how much work a job is, by the bytes it moves and its FLOPs: enough to
-    tell long ones."""
+    """Return about how much work a job is, by the bytes it moves and its FLOPs: enough to tell long ones."""
     _, _, _, kernel, values = json.loads(key)
     case = KINDS[kernel].model_validate(values)
     return touched_bytes(case) + case.shape().flops / FLOPS_PER_BYTE
