@@ -66,5 +66,7 @@ def slot_of(p: Parameters, group: int) -> tuple[int, int]:
 @small_function
 def slice_at(p: Parameters, line: int, partition: int) -> int:
     """Return the word of the slice of a line in a partition that says when it is free."""
-    slices = p.slices >> (p.partitions - 1)  # p.slices / p.partitions
-    return (p.at.slices + partition * slices + mix(line, slices)) & PLACE
+    site = partition * p.slice_sites
+    if p.slice_sites > 1:
+        site += (scrambled(line >> p.site_line_shift) * p.slice_sites) >> 31
+    return (p.at.slices + site * p.site_slices + mix(line, p.site_slices)) & PLACE

@@ -89,6 +89,9 @@ class Parameters(NamedTuple):
     set_aside_ways: int  # of each set, for lines to be evicted last
     fetch_sectors: int  # that a read miss fetches at least, a power of two
     slices: int
+    slice_sites: int  # of a partition: memory sites that lines are drawn among
+    site_line_shift: int  # lines in a row that are drawn together, as a power of two
+    site_slices: int  # of a site, dealt evenly
     slice_ticks_per_kib: int
     coalescer_sms: int  # SMs that share a coalescer, 0: there is none
     mshr_bytes: int  # misses on their way from DRAM at once

@@ -81,6 +81,7 @@ class L2(Spec):
     line_bytes: PositiveBytes
     sector_bytes: PositiveBytes
     slices: Count
+    slice_sites: Count | None = None  # of a partition, if they divide its slices; a line has one by hash; None: evenly
     slice_bytes_per_clock: Count
     clock_hz: PositiveHertz
     hit_latency_ps: PositiveTime  # load to use, from an SM, unloaded, near partition

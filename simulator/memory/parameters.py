@@ -8,8 +8,13 @@ from simulator.core.sets import MAX_SECTORS
 from simulator.core.state import Parameters, laid_out, lines_per_group
 from simulator.errors import ConfigError
 from simulator.hardware import Hardware
+from simulator.hardware.spec import L2
 from simulator.memory.dram_parameters import dram_parameters
 from simulator.units import PS_PER_S
+
+SITE_BYTES = 256
+"""Consecutive bytes on one memory site, as on GeForce 8 to GT200 (Ruetsch and Micikevicius 2009, "Optimizing matrix
+transpose in CUDA"); not published since, but with 128 B or 512 B the A100 misses a plateau of gpu-cache."""
 
 
 def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log_words: int = 0) -> Parameters:
@@ -46,6 +51,9 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
         set_aside_ways=(l2.set_aside_bytes or 0) * l2.ways // l2.size_bytes,
         fetch_sectors=(l2.fetch_bytes or l2.sector_bytes) // l2.sector_bytes,
         slices=l2.slices,
+        slice_sites=_slice_sites(l2),
+        site_line_shift=_log2(max(SITE_BYTES // l2.line_bytes, 1)),
+        site_slices=l2.slices // (l2.partitions * _slice_sites(l2)),
         coalescer_sms=l2.coalescer_sms or 0,
         slice_ticks_per_kib=_ticks_per_kib(l2.slice_bytes_per_clock * l2.clock_hz),
         mshr_bytes=l2.outstanding_bytes,
@@ -65,6 +73,12 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
         log_words=log_words,
     )
     return laid_out(parameters)
+
+
+def _slice_sites(l2: L2) -> int:
+    """Return the memory sites of a partition that a line is drawn among; one where they do not divide its slices."""
+    sites = l2.slice_sites or 1
+    return sites if l2.slices % (l2.partitions * sites) == 0 else 1
 
 
 def _ticks_per_kib(bytes_per_s: int) -> int:

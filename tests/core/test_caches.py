@@ -215,3 +215,15 @@ def test_ctas_are_placed_one_after_the_other() -> None:
         for interval in ("0 ps", "100 ns")
     ]
     assert ends[1] - ends[0] == pytest.approx(700_000, abs=5000)
+
+
+def test_slices_of_sites_drawn_by_hash_are_asked_for_lines_unevenly() -> None:
+    """Ten lines in a row, again and again, from ten slices that take 128 ns for a line."""
+    took = []
+    for sites in (1, 5):
+        slow = {"l2.slices": 10, "l2.slice_sites": sites, "l2.slice_bytes_per_clock": 1, "l2.clock": "1 GHz"}
+        device = datasheet.device(slow | datasheet.ONE_CTA)
+        rows = [Access(BASE + 10 * LINE * i, 10 * LINE, barrier=True) for i in range(40)]
+        now = datasheet.run(device, datasheet.kernel(rows)).end_ps
+        took.append(datasheet.run(device, datasheet.kernel(rows), now).end_ps - now)
+    assert took[0] < 40 * 450_000 < took[1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from simulator import hardware
 from simulator.run.bench import BENCHMARKS
 from simulator.validation import measured
@@ -15,12 +13,6 @@ def ratio(benchmark: str, variant: str, device: str, near: float) -> float:
     x, value = min(points, key=lambda point: abs(point[0] - near))
     [point] = BENCHMARKS[benchmark].variant(variant).measure(hardware.load(device).spec, [x])
     return point.value / value
-
-
-@pytest.mark.parametrize(("near", "least"), [(1152, 1.08), (36_000, 1.1)])
-def test_the_a100_reads_one_buffer_in_step_too_fast(near: float, least: float) -> None:
-    """Gap 1: 15 % within L2, 21 % beyond; the limit is 5 %."""
-    assert ratio("bandwidth", "per_sm_same_buffer", "a100-sxm-80gb", near) > least
 
 
 def test_the_h100_streams_too_fast_before_its_bus_is_full() -> None:
