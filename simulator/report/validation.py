@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from simulator.report.console import render_to_text
@@ -22,11 +22,18 @@ VERDICTS = {True: "ok", False: "OUT", None: ""}
 
 
 def summary(report: Report) -> str:
-    """Return one sentence on how many checks are within their limits."""
-    judged = [check for check in report["checks"] if check["passed"] is not None]
-    good = sum(check["passed"] for check in judged)
+    """Return how many checks are within their limits, those of devices whose curves were never used apart."""
+    unseen = [check for check in report["checks"] if check.get("unseen")]
+    seen = [check for check in report["checks"] if not check.get("unseen")]
+    parts = [f"{_share(seen)} checks within their limits"] if seen or not unseen else []
+    parts += [f"of devices whose curves were not used {_share(unseen)} checks within theirs"] if unseen else []
     changed = f" with {', '.join(report['overrides'])}" if report["overrides"] else ""
-    return f"{good} of {len(judged)} checks within their limits{changed}."
+    return "; ".join(parts) + changed + "."
+
+
+def _share(checks: Iterable[Check]) -> str:
+    judged = [check["passed"] for check in checks if check["passed"] is not None]
+    return f"{sum(judged)} of {len(judged)}"
 
 
 def render(report: Report, width: int = 120, *, color: bool = False) -> str:
@@ -66,10 +73,10 @@ def _page(report: Report, command: str, plots: Mapping[tuple[str, str], str]) ->
     yield ""
     yield "Mean errors are over the logarithm of x. A limit left out means that the number is only reported."
     yield "Errors of percentages are in points (pt)."
-    for benchmark in dict.fromkeys(check["benchmark"] for check in report["checks"]):
-        checks = [check for check in report["checks"] if check["benchmark"] == benchmark]
+    for benchmark, unseen in dict.fromkeys(map(_section, report["checks"])):
+        checks = [check for check in report["checks"] if _section(check) == (benchmark, unseen)]
         yield ""
-        yield f"## {benchmark}"
+        yield f"## {benchmark}, of devices whose curves were not used" if unseen else f"## {benchmark}"
         yield ""
         yield "| " + " | ".join(HEADINGS) + " |"
         yield "|---|---|---|---:|---:|---:|---:|---|"
@@ -79,6 +86,10 @@ def _page(report: Report, command: str, plots: Mapping[tuple[str, str], str]) ->
             if path := plots.get((benchmark, hardware)):
                 yield ""
                 yield f"![{benchmark} on {hardware}]({path})"
+
+
+def _section(check: Check) -> tuple[str, bool]:
+    return check["benchmark"], check.get("unseen", False)
 
 
 def _cells(check: Check) -> tuple[str, ...]:

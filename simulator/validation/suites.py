@@ -119,7 +119,13 @@ def _compared(quantity: str, values: tuple[float | None, ...], unit: str, tolera
 
 
 def _named(target: Target, curve: MeasuredCurve) -> Json:
-    return {"gpu": curve.gpu, "hardware": target.device, "benchmark": target.benchmark, "variant": target.variant}
+    return {
+        "gpu": curve.gpu,
+        "hardware": target.device,
+        "benchmark": target.benchmark,
+        "variant": target.variant,
+        "unseen": target.unseen,
+    }
 
 
 def _curve(target: Target, curve: MeasuredCurve, predicted: Sequence[Point]) -> Json:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 FAR = float("inf")
 LEVEL, KNEE = 0.05, 0.10
 LATENCY, BANDWIDTH, STREAM, SMALL, COPY, MI210 = 0.08, 0.08, 0.10, 0.12, 0.12, 0.15
+UNSEEN = 0.15
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ class Target:
     curve: float | None
     levels: tuple[Level, ...] = ()
     knee: float | None = None
+    unseen: bool = False  # nothing of the device was read off its curves
 
 
 V100, A100, H100, L40, AMD = "v100-pcie-16gb", "a100-sxm-80gb", "h100-pcie", "l40", "mi210"
+A40, GH200 = "a40", "gh200"
+STREAMS = ("init", "read", "scale", "triad", "3pt", "5pt")
+LAUNCHES = ("stream", "graph")
 
 
 def _latency() -> tuple[Target, ...]:
@@ -95,7 +100,7 @@ def _stream() -> tuple[Target, ...]:
     return tuple(
         Target("stream", kind, device, None if device == AMD else STREAM)
         for device in (V100, A100, H100, L40, AMD)
-        for kind in ("init", "read", "scale", "triad", "3pt", "5pt")
+        for kind in STREAMS
     )
 
 
@@ -103,7 +108,7 @@ def _small_kernels() -> tuple[Target, ...]:
     return tuple(
         Target("small-kernels", mode, device, None if device == AMD else SMALL)
         for device in (A100, L40, AMD)
-        for mode in ("stream", "graph")
+        for mode in LAUNCHES
     )
 
 
@@ -120,5 +125,21 @@ def _copy() -> tuple[Target, ...]:
     )
 
 
-TARGETS = (*_latency(), *_bandwidth(), *_stream(), *_small_kernels(), *_copy())
+def _unseen() -> tuple[Target, ...]:
+    """Devices that are predicted from data sheets and other devices; their curves were looked at afterwards."""
+    a40 = (Level("L1", 4, 90, UNSEEN), Level("L2", 500, 4600, UNSEEN), Level("DRAM", 60_000, FAR, UNSEEN))
+    gh200 = (Level("L2", 4096, 36_000, UNSEEN), Level("DRAM", 90_000, FAR, UNSEEN))
+    return (
+        Target("bandwidth", "per_sm_same_buffer", A40, UNSEEN, a40, unseen=True),
+        Target("bandwidth", "shared_total", GH200, UNSEEN, gh200, UNSEEN, unseen=True),
+        *(
+            Target(benchmark, variant, device, UNSEEN, unseen=True)
+            for benchmark, variants in (("stream", STREAMS), ("small-kernels", LAUNCHES))
+            for device in (A40, GH200)
+            for variant in variants
+        ),
+    )
+
+
+TARGETS = (*_latency(), *_bandwidth(), *_stream(), *_small_kernels(), *_copy(), *_unseen())
 """Every curve of the suite, in the order of the report."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from simulator.errors import ConfigError
+from simulator.report import validation
 from simulator.run.bench import BENCHMARKS
 from simulator.validation import measured, suites
 from simulator.validation.metrics import knee, mean_error, plateau
@@ -123,3 +124,14 @@ def test_a_faulty_curve_is_refused(tmp_path: Path, row: str, problem: str) -> No
     path.write_text(",".join(measured.COLUMNS) + "\n" + row + "\n")
     with pytest.raises(ConfigError, match=problem):
         measured.read(path)
+
+
+def test_devices_whose_curves_were_not_used_are_counted_apart() -> None:
+    checks = [{"passed": passed, "unseen": unseen} for unseen in (False, True) for passed in (True, unseen, None)]
+    report = {"checks": checks, "overrides": []}
+    assert validation.summary(report) == (
+        "1 of 2 checks within their limits; of devices whose curves were not used 2 of 2 checks within theirs."
+    )
+    report = {"checks": checks[3:], "overrides": ["a=1"]}
+    assert validation.summary(report) == "of devices whose curves were not used 2 of 2 checks within theirs with a=1."
+    assert {target.device for target in TARGETS if target.unseen} == {"a40", "gh200"}
