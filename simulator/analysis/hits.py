@@ -53,7 +53,7 @@ class Outcome:
 class Explanation:
     """What a kernel (all launches of that name) came to in one tier and tensor class."""
 
-    tier: str  # as in results: "sram" (the L1s) or "l2"
+    tier: str  # as in results: "sram" (the L1s), "l2", "hbm" (device memory), "dram" (of the host) or "ssd"
     kernel: str
     tensor_class: str
     reads: Outcome  # prefetches included
@@ -85,7 +85,7 @@ class LineUse:
 
 @dataclass(frozen=True)
 class Hits:
-    """Why accesses hit and missed the L1s and L2, in the timed passes that were replayed."""
+    """Why accesses hit and missed, in the timed passes that were replayed."""
 
     capacity_bytes: dict[str, int]  # by tier; of one SM's L1
     kernels: tuple[Explanation, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -16,9 +17,14 @@ explain_option = click.option(
 )
 
 
-def run_prepared(prepared: Prepared, explain: bool, ask: bool, sampled: bool) -> tuple[Json, Outcome]:
+def workers_for(ask: bool, jobs: int | None) -> int:
+    """Return how many processes may ask what each resource is worth; 0 if that is not asked."""
+    return (jobs or os.cpu_count() or 1) if ask else 0
+
+
+def run_prepared(prepared: Prepared, explain: bool, workers: int, sampled: bool) -> tuple[Json, Outcome]:
     """Return the result of a run and what it came to: with why accesses hit and missed if `explain`, with what each
-    resource is worth if `ask`, with samples over time if `sampled`."""
+    resource is worth, as found by so many `workers`, unless there are none, with samples over time if `sampled`."""
     from simulator.cli.progress import announce_compilation, kernel_progress
     from simulator.run.execute import replayed, result_of
     from simulator.system import Samples
@@ -34,18 +40,21 @@ def run_prepared(prepared: Prepared, explain: bool, ask: bool, sampled: bool) ->
         outcome = replayed(prepared, progress, explainer, Samples() if sampled else None)
     result = result_of(prepared, outcome)
     if explainer is not None:
+        from simulator.analysis.hits_below import with_tiers_below
         from simulator.analysis.hits_result import hits_result
 
-        result |= {"hits": hits_result(explainer.finish())}
-    if ask:
-        result |= {"what_if": answer(prepared, result)}
+        replays = [kernel.header for kernel in outcome.kernels]
+        hits = with_tiers_below(explainer.finish(), prepared.hardware.spec, prepared.trace.streaming, replays)
+        result |= {"hits": hits_result(hits)}
+    if workers:
+        result |= {"what_if": answer(prepared, result, workers)}
     return result, outcome
 
 
-def answer(prepared: Prepared, result: Json) -> Json:
+def answer(prepared: Prepared, result: Json, workers: int) -> Json:
     """Return what each resource is worth to a run, showing how many replays have been made."""
     from simulator.cli.progress import row_progress
     from simulator.run.what_if import replays, what_if
 
     with row_progress("what if", replays(prepared)) as advance:
-        return what_if(prepared, result["summary"]["time_s"], advance)
+        return what_if(prepared, result["summary"]["time_s"], advance, workers)

@@ -65,7 +65,7 @@ def result_options(function: F) -> F:
 
 
 def replay_options(function: F) -> F:
-    """Add --exact and --what-if."""
+    """Add --exact, --what-if and --jobs."""
     exact = click.option(
         "--exact", is_flag=True, default=None, help="Replay every layer and step instead of extrapolating."
     )
@@ -75,7 +75,13 @@ def replay_options(function: F) -> F:
         is_flag=True,
         help="Also replay with each resource made ideal, and 10 % larger: what would help, and by how much.",
     )
-    return exact(what_if(function))
+    jobs = click.option(
+        "--jobs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="With --what-if: processes, where its replays take long.  [default: as many as processors]",
+    )
+    return exact(what_if(jobs(function)))
 
 
 def format_options(function: F) -> F:

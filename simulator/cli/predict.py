@@ -40,7 +40,7 @@ def predict(
     check_outputs(output)
     columns, read = read_cases(cases)
     rows = list(read)
-    with row_progress("predicting", len(rows)) as advance:
+    with row_progress("predicting", 1.0) as advance:
         predicted = list(predict_rows(rows, hardware, overrides, jobs or os.cpu_count() or 1, advance))
     rendered = to_csv(columns, predicted)
     if output is not None:

@@ -33,18 +33,18 @@ def kernel_progress(layers: int, steps: int) -> Iterator[Update | None]:
 
 
 @contextmanager
-def row_progress(description: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show how many of `total` rows are done; yields what to call after each."""
+def row_progress(description: str, total: float) -> Iterator[Callable[..., None]]:
+    """Show how much of `total` is done; yields what to call after each row, with its part of the total unless 1."""
     announce_compilation()
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda part=1.0: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(description, total=total)
-        yield lambda: progress.advance(task)
+        yield lambda part=1.0: progress.advance(task, part)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.explain import explain_option, run_prepared
+from simulator.cli.explain import explain_option, run_prepared, workers_for
 from simulator.cli.locality import locality_of
 from simulator.cli.options import Outputs, hardware_options, replay_options, result_options
 from simulator.errors import ConfigError
@@ -60,7 +60,7 @@ def workload_options(function: Any) -> Any:
 @replay_options
 @explain_option
 @result_options
-def run(run_file: str | None, exact: bool | None, ask: bool, explain: bool, **options: Any) -> None:
+def run(run_file: str | None, exact: bool | None, ask: bool, jobs: int | None, explain: bool, **options: Any) -> None:
     """Simulate a model's inference on a device.
 
     Everything may be given as options, or as a RUN.toml whose values options override.
@@ -71,7 +71,7 @@ def run(run_file: str | None, exact: bool | None, ask: bool, explain: bool, **op
     from simulator.run.execute import prepare
 
     prepared = prepare(request)
-    result, outcome = run_prepared(prepared, explain, ask, outputs.timeline is not None)
+    result, outcome = run_prepared(prepared, explain, workers_for(ask, jobs), outputs.timeline is not None)
     outputs.emit(result, lambda: locality_of(prepared))
     outputs.emit_timeline(result, outcome)
 

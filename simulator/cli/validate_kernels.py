@@ -203,7 +203,7 @@ def _predict(todo: Plan, checkpoint: Checkpoint, jobs: int) -> None:
     if not missing:
         return
     try:
-        with row_progress(", ".join(todo.rows), missing) as advance:
+        with row_progress(", ".join(todo.rows), 1.0) as advance:
             accuracy.run(todo, checkpoint, jobs, advance)
     except KeyboardInterrupt:
         left = len(todo.missing(checkpoint))

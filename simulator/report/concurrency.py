@@ -9,7 +9,8 @@ HOW_TO_READ = (
     "Mean bytes in flight are bandwidth times mean latency (Little's law); between L2 and memory up to 70 % more, as "
     "MSHRs are given free in the order they were taken.  Needed is what the bandwidth of the slower of L2 and memory "
     "takes at the unloaded latency: with less in flight, latency bounds the run; with much more, requests only queue.  "
-    "Peak and limit of the SMs are those of one SM."
+    "Peak and limit of the SMs are those of one SM; a record counts whole from its first request, which leaves when "
+    "half of it fits, so that the peak may pass the limit by half a record."
 )
 
 

@@ -16,7 +16,8 @@ MOST_KERNELS = 8
 MOST_REFETCHES = 6
 NAME_CELLS = 34
 REASONS = ("hit", "compulsory", "capacity", "conflict")
-TIERS = {"sram": "L1", "l2": "L2"}
+CACHES = ("sram", "l2")
+TIERS = {"sram": "L1", "l2": "L2", "hbm": "device memory", "dram": "host DRAM", "ssd": "SSD"}
 
 
 def tables(hits: Json) -> Iterable[Table | str]:
@@ -26,6 +27,8 @@ def tables(hits: Json) -> Iterable[Table | str]:
         rows = [row for row in hits["tiers"] if row["tier"] == tier and row["read_bytes"]]
         if rows:
             yield _misses(f"Reads of {name} ({format_bytes(hits['capacity_bytes'][tier])})", rows)
+            if tier == "hbm":
+                yield f"  {below_l2(hits)}"
             yield ""
     if hits["lines"]:
         yield _lines(hits["lines"])
@@ -35,9 +38,28 @@ def tables(hits: Json) -> Iterable[Table | str]:
         yield ""
 
 
+def below_l2(hits: Json) -> str:
+    """Return a sentence on what device memory missed: what was copied in for kernels."""
+    again = sum(row["read_capacity_bytes"] for row in hits["tiers"] if row["tier"] == "hbm")
+    if not has_misses([row for row in hits["tiers"] if row["tier"] == "hbm"]):
+        return "All that kernels read rests in device memory, or was written there: nothing was copied in."
+    streamed = f"{format_bytes(again)} streamed again" if again else "none in one pass; a further one streams all again"
+    return (
+        "Misses of device memory are what was copied in for kernels: compulsory the first time, capacity when its "
+        f"buffer had been given to later layers since ({streamed})."
+    )
+
+
+def has_misses(rows: Sequence[Json]) -> bool:
+    """Return whether any read of these rows missed."""
+    return any(row[f"read_{reason}_bytes"] for row in rows for reason in REASONS[1:])
+
+
 def _misses(title: str, rows: Sequence[Json]) -> Table:
     table = _table(title, "bytes", *REASONS, "saved")
     _add(table, "everything", rows)
+    if not has_misses(rows) and rows[0]["tier"] not in CACHES:
+        return table  # memories have what rests in them
     for tensors in dict.fromkeys(row["tensor_class"] for row in rows):
         _add(table, f"  {tensors}", [row for row in rows if row["tensor_class"] == tensors])
     kernels = {row["kernel"]: sum(r["read_bytes"] for r in rows if r["kernel"] == row["kernel"]) for row in rows}
@@ -65,7 +87,8 @@ def _refetched(rows: Sequence[Json]) -> Table:
     """Fetches of what had been there, the most bytes first."""
     table = _table("Fetched again by", "bytes", "evicted by")
     table.columns[2].justify = "left"
-    for row in rows[:MOST_REFETCHES]:
+    caches = [row for row in rows if row["tier"] in CACHES]
+    for row in (*caches[:MOST_REFETCHES], *[row for row in rows if row not in caches][:MOST_REFETCHES]):
         culprit = f"{row['evicted_by']}: {row['evicted_for']}" if row["evicted_by"] else "not kept"
         who = f"{TIERS[row['tier']]} {row['kernel'][:NAME_CELLS]}: {row['tensor_class']}"
         table.add_row(who, format_bytes(row["bytes"]), culprit)

@@ -78,6 +78,8 @@ def _parts(result: Result, width: int) -> Iterable[Table | Text | str]:
     yield ""
     if what_if.effects(result):
         yield _what_if(result, width)
+        yield what_if.NOTE
+        yield what_if.cost(result)
         yield ""
     if result.get("hits"):
         yield from hits_table.tables(result["hits"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from simulator.report import values
 from simulator.report.values import Result
 
-HOW_TO_READ = (
-    "Each line is the run replayed, kernels unchanged, with one resource ideal or 10 % larger (faster, shorter).  "
-    "Savings do not add up: what one resource hides, another may lay bare.  Differences below 2 % may be chance, since "
-    "kernels then meet in another order."
+NOTE = (
+    "An endless L2 begins as empty or warm as that of the run; hits of L2 and balance have no size to be 10 % larger.  "
+    "Savings do not add up; below 2 % they may be chance, since kernels then meet in another order."
 )
 
 
@@ -23,6 +23,17 @@ class Effect:
     ideal_time_s: float
     ideal_saving: float
     more_saving: float | None
+
+
+def cost(result: Result) -> str:
+    """Return a sentence on how long the replays took."""
+    rows = (result.get("what_if") or {}).get("resources") or ()
+    times = [row.get(f"{key}_replay_s") for row in rows for key in ("ideal", "more")]
+    known = [time_s for time_s in times if time_s is not None]
+    if not known:
+        return ""
+    spread = f"{values.time(min(known))} to {values.time(max(known))}"
+    return f"{len(known)} replays, each {spread} on this machine, {values.time(sum(known))} together."
 
 
 def effects(result: Result) -> list[Effect]:

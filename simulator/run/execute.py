@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from simulator.workload.protocol import Protocol
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that has been checked and only has to be replayed."""
+    """A run that has been checked and only has to be replayed; `again` prepares it anew, in another process."""
 
     trace: Trace
     hardware: ResolvedHardware
@@ -32,6 +34,7 @@ class Prepared:
     layers: int
     seed: int
     exact: bool
+    again: Callable[[], Prepared] | None = None
 
 
 def prepare(request: RunRequest) -> Prepared:
@@ -39,7 +42,8 @@ def prepare(request: RunRequest) -> Prepared:
     device = request.resolve_hardware()
     architecture = request.resolve_model()
     trace = generate(architecture, request.workload, request.protocol, device.spec, request.seed)
-    return Prepared(trace, device, request.protocol, architecture.layers, request.seed, request.exact)
+    again = partial(prepare, request)
+    return Prepared(trace, device, request.protocol, architecture.layers, request.seed, request.exact, again)
 
 
 def prepare_replay(path: Path, device: ResolvedHardware, exact: bool) -> Prepared:
@@ -67,7 +71,8 @@ def prepare_replay(path: Path, device: ResolvedHardware, exact: bool) -> Prepare
 
     layers = header.model.get("layers", 1)
     trace = Trace(header, steps, kernels, _streaming_of(path, header, device.spec))
-    return Prepared(trace, device, protocol, layers if isinstance(layers, int) else 1, seed, exact)
+    again = partial(prepare_replay, path, device, exact)
+    return Prepared(trace, device, protocol, layers if isinstance(layers, int) else 1, seed, exact, again)
 
 
 def _streaming_of(path: Path, header: TraceHeader, device: Hardware) -> Streaming | None:

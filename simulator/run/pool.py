@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from simulator import hardware
 from simulator.core.compiled import is_compiled
@@ -28,6 +28,8 @@ from simulator.run.counterfactual import predict_without
 from simulator.run.predict import Prediction, predict, touched_bytes
 
 Json = dict[str, Any]
+Task = TypeVar("Task")
+Found = TypeVar("Found")
 Predicted = tuple[Row, Prediction | None, str]
 
 WORTH_A_PROCESS = 16
@@ -40,6 +42,9 @@ beside a case (about 0.1 ms to 0.1 s)."""
 
 FLOPS_PER_BYTE = 100
 """FLOPs that take about as long to simulate as a byte."""
+
+EFFORT_BYTES = 6e8
+"""Bytes that take about as long to simulate as a case takes besides: 20 ms, and 30 ps a byte."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +69,31 @@ def predict_rows(
     device: str,
     overrides: tuple[str, ...],
     workers: int,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[float], None] = lambda part: None,
 ) -> Iterator[Predicted]:
     """Yield each row with its prediction on `device`, or with the reason why there is none.
 
-    `advance` is called for each row as it is done; rows of one case are predicted once.
+    `advance` is called with the part of the work that is done as each case is; rows of one case are predicted once.
     """
     keys = ["" if row.case is None else Job(device, overrides, "", row.case).key for row in rows]
     count = Counter(keys)
-    for _ in range(count.pop("", 0)):
-        advance()
+    count.pop("", None)
+    part = shares(count)
     found = {}
     for key, outcome in outcomes(count, max(1, min(workers, len(count) // WORTH_A_PROCESS))):
         error = outcome.pop("error")
         found[key] = (None if error else Prediction(**outcome), error)
-        for _ in range(count[key]):
-            advance()
+        advance(part[key])
     for row, key in zip(rows, keys, strict=True):
         prediction, error = found.get(key, (None, row.error))
         yield row, prediction, error
+
+
+def shares(keys: Iterable[str]) -> dict[str, float]:
+    """Return about which part of the work each job is, together 1."""
+    effort = {key: EFFORT_BYTES + _size(key) for key in keys}
+    total = sum(effort.values())
+    return {key: each / total for key, each in effort.items()}
 
 
 def outcomes(keys: Iterable[str], workers: int) -> Iterator[tuple[str, Json]]:
@@ -98,10 +109,19 @@ def outcomes(keys: Iterable[str], workers: int) -> Iterator[tuple[str, Json]]:
         return
     _warm_up()
     chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
+    for _, found in spawned(_predict_all, chunks, workers):
+        yield from found
+
+
+def spawned(work: Callable[[Task], Found], tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Found]]:
+    """Yield each task with what `work` made of it in a process of its own, as they come.
+
+    What `work` calls has to have been compiled.  Raises TierscopeError when a process is ended from outside.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_follow_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_follow_parent) as pool:
         try:
-            yield from _collect(pool, chunks, 2 * workers)
+            yield from _collect(pool, work, tasks, 2 * workers)
         except BrokenProcessPool as error:
             raise TierscopeError(
                 "a worker process was ended from outside, perhaps for want of memory; the same command goes on from "
@@ -114,19 +134,23 @@ def outcomes(keys: Iterable[str], workers: int) -> Iterator[tuple[str, Json]]:
             raise
 
 
-def _collect(pool: ProcessPoolExecutor, chunks: Iterable[list[str]], ahead: int) -> Iterator[tuple[str, Json]]:
-    """Yield results of chunks with at most `ahead` of them handed out."""
-    waiting: set[Future[list[tuple[str, Json]]]] = set()
-    for chunk in chunks:
-        waiting.add(pool.submit(_predict_all, chunk))
+def _collect(
+    pool: ProcessPoolExecutor, work: Callable[[Task], Found], tasks: Iterable[Task], ahead: int
+) -> Iterator[tuple[Task, Found]]:
+    """Yield results of tasks with at most `ahead` of them handed out."""
+    waiting: dict[Future[Found], Task] = {}
+    for task in tasks:
+        waiting[pool.submit(work, task)] = task
         if len(waiting) >= ahead:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield from future.result()
+            yield from _done(waiting)
     while waiting:
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield from future.result()
+        yield from _done(waiting)
+
+
+def _done(waiting: dict[Future[Found], Task]) -> Iterator[tuple[Task, Found]]:
+    """Wait for the next to be done, and take those that are out of what is waited for."""
+    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        yield waiting.pop(future), future.result()
 
 
 def _follow_parent() -> None:

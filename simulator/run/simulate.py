@@ -76,30 +76,35 @@ def simulate(
     seed: int = 0,
     progress: Progress | None = None,
     observer: AccessObserver | None = None,
-    every_layer: bool = False,
     samples: Samples | None = None,
+    overlapping: bool = False,
+    warm: bool | None = None,
 ) -> Outcome:
     """Return what replaying a trace comes to, under the rules of `simulator.run.sampling` unless `exact`.
 
     Where tensors are copied in, every layer of a replayed step is replayed: how long one waits for its copies depends
-    on those before it; likewise where an `observer` is to see what was evicted by whom, and with `every_layer`.
-    `samples` are taken after the warm-up.
+    on those before it; likewise where an `observer` is to see what was evicted by whom.  `samples` are taken after the
+    warm-up.  Where kernels are `overlapping`, a layer takes from the end of the one before to its own, which is what
+    one that is not replayed adds.  `warm` says whether a warm-up comes first (None: as `warms_up` has it).
     """
     device = Device(hardware, seed, observer=observer)
     steps = frozenset(range(trace.steps)) if exact else sampled_steps(trace.steps)
     clock = 0
-    if _warm_up(trace, hardware, protocol):
+    if warms_up(trace, hardware, protocol) if warm is None else warm:
         warming = _streamed(trace, None)
         runs = run_stream(device, trace.kernels(None), protocol.launch, streamed=warming)
         clock = max(runs[-1].end_ps, warming.end_ps if warming else 0)
     if observer is not None:
         observer.started()
-    every_layer = every_layer or exact or trace.streaming is not None or observer is not None
+    every_layer = exact or trace.streaming is not None or observer is not None
     sampler = LayerSampler()
+    ended_ps = clock
 
     def observe(run: KernelRun) -> None:
+        nonlocal ended_ps
         if not every_layer:
-            sampler.observe(run)
+            sampler.observe(replace(run, ready_ps=ended_ps, start_ps=ended_ps) if overlapping else run)
+        ended_ps = run.end_ps
         if progress:
             progress(run.header)
 
@@ -109,7 +114,7 @@ def simulate(
     runs = run_stream(device, chosen, protocol.launch, clock, observe, streamed, samples)
     gap_of = dict(zip(map(id, runs), gaps(runs, clock), strict=True))
     outcomes = [_outcome(run.header, run, gap_of[id(run)], clock) for run in runs]
-    outcomes += [_outcome(header, twin, gap_of[id(twin)], None) for header, twin in sampler.skipped]
+    outcomes += [_outcome(header, twin, gap_of.get(id(twin), NO_GAP), None) for header, twin in sampler.skipped]
     drained_ps = streamed.end_ps - clock if streamed else 0
     outcome = _total(outcomes, trace.steps, sorted(steps), drained_ps)
     if samples is not None:
@@ -145,7 +150,7 @@ def _copies(
     return CopyTotals(moved, exposed[:, 0], tuple(runs))
 
 
-def _warm_up(trace: Trace, hardware: Hardware, protocol: Protocol) -> bool:
+def warms_up(trace: Trace, hardware: Hardware, protocol: Protocol) -> bool:
     """Return whether one untimed pass comes first: where what it leaves in L2 can matter and its work repeats."""
     touched = sum(tensor.bytes for tensor in trace.header.tensors)
     small = 0 < touched <= WARM_UP_FOOTPRINT * hardware.l2.size_bytes

@@ -1,19 +1,24 @@
 """What would help: a run replayed with each resource made ideal in turn, and with each 10 % larger.
 
 The kernels stay those of the run: what is asked is what the resource costs them, not what another kernel would be.
+Whether a pass to warm up comes first stays as in the run, too, so that an endless L2 begins with what its L2 did.
 """
 
 from __future__ import annotations
 
+import pickle
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 from simulator.hardware import Hardware
 from simulator.run.changes import changed, computing, no_launch, no_limits, scaled, starting
 from simulator.run.execute import Prepared
 from simulator.run.generate import Trace
-from simulator.run.simulate import simulate
+from simulator.run.pool import spawned
+from simulator.run.simulate import simulate, warms_up
 from simulator.trace.record import TracedKernel
 from simulator.units import PS_PER_S
 
@@ -24,6 +29,21 @@ MORE = 1.1
 
 FAST = 10_000
 """How much faster a server is made that is ideal: no queue is left that could be told from none."""
+
+
+ENDLESS_BYTES = 32 << 30
+"""As large as an endless L2 is made at most: its tags then take some 0.3 GB.  What a pass touches twice, it touches
+within fewer bytes."""
+
+ROOM = 8
+"""How much larger than all tensors an endless L2 is: two partitions may keep a line each, and hashing fills sets
+unevenly; at a quarter full one set in a million overflows."""
+
+IN_FLIGHT = 4
+"""How many kernels of a pass may run at once where none waits for those before: enough to fill a tail."""
+
+WORTH_PROCESSES_S = 4.0
+"""How long the replays left have to take for processes to be started: each takes over a second to begin."""
 
 
 def _same(hardware: Hardware) -> Hardware:
@@ -71,8 +91,14 @@ def _instant_dram(hardware: Hardware) -> Hardware:
     return changed(hardware, "hbm", latency_ps=0, **dict.fromkeys(DRAM_ROWS, 0))
 
 
+def _endless_l2(hardware: Hardware, touched: int) -> Hardware:
+    """L2 keeps every line of the `touched` bytes from when it was first fetched."""
+    size = hardware.l2.size_bytes
+    return changed(hardware, "l2", size_bytes=max(1, -(-min(ROOM * touched, ENDLESS_BYTES) // size)) * size)
+
+
 def _all_in_l2(hardware: Hardware) -> Hardware:
-    """Everything is found in L2, as in a loop over data that an endless L2 has kept: DRAM and MSHRs take no time."""
+    """Everything is found in L2, compulsory misses too: DRAM and MSHRs take no time."""
     held = changed(_instant_dram(_endless_dram(hardware)), "l2", mshrs=no_limits(hardware).l2.mshrs)
     return changed(held, "hbm", t_rp_ps=0, t_ras_ps=0, t_rtp_ps=0, t_wr_ps=0)
 
@@ -109,10 +135,9 @@ def _instant_copies(hardware: Hardware) -> Hardware:
 
 RESOURCES = (
     Resource(
-        "l2 size",
-        "everything is found in L2",
+        "l2 hits",
+        "all is found in L2, first touches too",
         Change(_all_in_l2),
-        Change(_larger_l2),
     ),
     Resource(
         "dram latency",
@@ -190,40 +215,97 @@ COPIES = Resource(
 
 def resources(prepared: Prepared) -> list[Resource]:
     """Return the resources that a run can be asked about."""
-    return [*RESOURCES, *([COPIES] if prepared.trace.streaming is not None else [])]
+    touched = sum(tensor.bytes for tensor in prepared.trace.header.tensors)
+    endless = Change(partial(_endless_l2, touched=touched))
+    size = Resource("l2 size", "L2 is endless: only first touches miss", endless, Change(_larger_l2))
+    return [*RESOURCES, size, *([COPIES] if prepared.trace.streaming is not None else [])]
 
 
 def replays(prepared: Prepared) -> int:
     """Return how many replays `what_if` takes."""
-    return sum(1 + (each.more is not None) for each in resources(prepared))
+    return len(_variants(resources(prepared)))
 
 
-def what_if(prepared: Prepared, time_s: float, progress: Callable[[], None] = lambda: None) -> Json:
+def what_if(prepared: Prepared, time_s: float, progress: Callable[[], None] = lambda: None, workers: int = 1) -> Json:
     """Return what each resource is worth to a run that took `time_s`, the one that would help most first.
 
-    `progress` is called after each replay.
+    `progress` is called after each replay.  Replays that would take long are shared among `workers` processes.
     """
-    found = []
-    for resource in resources(prepared):
+    found = dict(_replayed(prepared, workers, progress))
+    rows = []
+    for place, resource in enumerate(resources(prepared)):
         row: Json = {"resource": resource.name, "question": resource.question}
-        for key, change in (("ideal", resource.ideal), ("more", resource.more)):
-            after_s = None if change is None else _time_s(prepared, change)
+        for key in KEYS:
+            after_s, cost_s = found.get((place, key), (None, None))
             row[f"{key}_time_s"] = after_s
             row[f"{key}_saving"] = None if after_s is None else (1 - after_s / time_s if time_s else 0.0)
-            if change is not None:
-                progress()
-        found.append(row)
+            row[f"{key}_replay_s"] = cost_s
+        rows.append(row)
     return {
         "time_s": time_s,
         "more_factor": MORE,
-        "resources": sorted(found, key=lambda row: -row["ideal_saving"]),
+        "resources": sorted(rows, key=lambda row: -row["ideal_saving"]),
     }
 
 
-def _time_s(prepared: Prepared, change: Change) -> float:
-    device = change.device(prepared.hardware.spec)
-    trace = _changed(prepared.trace, change)
-    outcome = simulate(trace, device, prepared.protocol, prepared.exact, prepared.seed, every_layer=change.flowing)
+KEYS = ("ideal", "more")
+Variant = tuple[int, str]
+"""The place of a resource among those of the run, and which of its changes."""
+
+
+def _variants(asked: list[Resource]) -> list[Variant]:
+    return [(place, key) for place, each in enumerate(asked) for key in KEYS if getattr(each, key) is not None]
+
+
+def _replayed(
+    prepared: Prepared, workers: int, progress: Callable[[], None]
+) -> Iterator[tuple[Variant, tuple[float, float]]]:
+    """Yield what each variant takes on the device, and here (s), as they come: the first tells what the others cost."""
+    waiting = _variants(resources(prepared))
+    while waiting:
+        variant = waiting.pop(0)
+        outcome = _replay(prepared, variant)
+        progress()
+        yield variant, outcome
+        if prepared.again is not None and workers > 1 and outcome[1] * len(waiting) > WORTH_PROCESSES_S:
+            break
+    if waiting:
+        for variant, outcome in spawned(partial(_replay_again, pickle.dumps(prepared.again)), waiting, workers):
+            progress()
+            yield variant, outcome
+
+
+def _replay_again(recipe: bytes, variant: Variant) -> tuple[float, float]:
+    """In a process of its own: replay one variant of the run that a pickled call prepares."""
+    return _replay(_prepared(recipe), variant)
+
+
+@cache
+def _prepared(recipe: bytes) -> Prepared:
+    prepared: Prepared = pickle.loads(recipe)()
+    return prepared
+
+
+def _replay(prepared: Prepared, variant: Variant) -> tuple[float, float]:
+    began_s = time.perf_counter()
+    place, key = variant
+    change: Change = getattr(resources(prepared)[place], key)
+    found_s = replay_s(prepared, change)
+    return found_s, time.perf_counter() - began_s
+
+
+def replay_s(prepared: Prepared, change: Change) -> float:
+    """Return how long a run takes with something changed."""
+    warm = warms_up(prepared.trace, prepared.hardware.spec, prepared.protocol)
+    outcome = simulate(
+        _changed(prepared.trace, change),
+        change.device(prepared.hardware.spec),
+        prepared.protocol,
+        prepared.exact,
+        prepared.seed,
+        overlapping=change.flowing,
+        warm=warm,
+    )
     return int(outcome.step_ps.sum()) / PS_PER_S
 
 
@@ -238,7 +320,7 @@ def _changed(trace: Trace, change: Change) -> Trace:
 
 
 def _flowing(kernels: Iterator[TracedKernel]) -> Iterator[TracedKernel]:
-    """Yield the kernels, each free to start while those before it in its pass still run."""
+    """Yield the kernels, each free to start while `IN_FLIGHT` before it in its pass still run."""
     passed: tuple[int, ...] = ()  # kernels of the pass before, which have to end
     own: list[int] = []
     step = None
@@ -246,5 +328,6 @@ def _flowing(kernels: Iterator[TracedKernel]) -> Iterator[TracedKernel]:
         if kernel.header.step != step:
             step, passed, own = kernel.header.step, tuple(own), []
         index = place if kernel.index is None else kernel.index
+        after = (*passed, own[-IN_FLIGHT]) if len(own) >= IN_FLIGHT else passed
         own.append(index)
-        yield replace(kernel, header=replace(kernel.header, after=passed))
+        yield replace(kernel, header=replace(kernel.header, after=after))

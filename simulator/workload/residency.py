@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from simulator.errors import CapacityError, ConfigError
@@ -20,12 +20,27 @@ BEFORE, AFTER = -1, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What an operator reads of a copy; `fresh` data are others in each pass (table rows), `own` are what an earlier
+    kernel of the run has written."""
+
+    operator: str  # without its layer, such as "qkv"
+    kind: str
+    tensor_class: str
+    bytes: int
+    fresh: bool = False
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Movement:
-    """Bytes that move between a tier and device memory, stored in runs of `run_bytes` (0: one run)."""
+    """Bytes that move between a tier and device memory, stored in runs of `run_bytes` (0: one run); of a copy in,
+    `parts` add up to them."""
 
     tier: Tier
     bytes: int
     run_bytes: int = 0
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,37 +87,42 @@ def units(architecture: Architecture, workload: Workload, query_len: int, kv_len
 def _fetched(operators: list[Operator], residency: Residency, page_bytes: int) -> Iterator[Movement]:
     """Yield what a place needs and can have early: its weights, and the KV entries of earlier passes."""
     layer = operators[0].layer
-    weights: dict[str, int] = {}
-    cached: dict[str, TensorRef] = {}
+    weights: dict[str, Part] = {}
+    cached: dict[str, tuple[Operator, TensorRef]] = {}
     written: dict[str, int] = {}
     for operator in operators:
         for ref in operator.inputs:
             if ref.tensor_class is TensorClass.WEIGHTS and not _gathered(ref):
-                weights[ref.name] = max(ref.bytes, weights.get(ref.name, 0))
+                if ref.name not in weights or ref.bytes > weights[ref.name].bytes:
+                    weights[ref.name] = _part(operator, ref)
             elif ref.tensor_class is TensorClass.KV:
-                cached[ref.name] = ref
+                cached[ref.name] = operator, ref
         written |= {ref.name: ref.bytes for ref in operator.outputs if ref.tensor_class is TensorClass.KV}
     tier = residency.embeddings if layer is None else residency.tier("weights", layer)
     if tier is not Tier.HBM and weights:
-        yield Movement(tier, sum(weights.values()))
+        yield Movement(tier, sum(part.bytes for part in weights.values()), parts=tuple(weights.values()))
     if layer is None or residency.tier("kv", layer) is Tier.HBM:
         return
-    for name, ref in cached.items():
+    for name, (operator, ref) in cached.items():
         size = ref.bytes - written.get(name, 0)
         if size > 0:
             sequence = size // ref.rows
-            yield Movement(residency.tier("kv", layer), size, min(sequence, page_bytes) if page_bytes else sequence)
+            run_bytes = min(sequence, page_bytes) if page_bytes else sequence
+            yield Movement(residency.tier("kv", layer), size, run_bytes, (replace(_part(operator, ref), bytes=size),))
 
 
 def _late(operators: list[Operator], residency: Residency, first: bool) -> Iterator[Movement]:
     """Yield what a place needs and cannot have early: table rows by token, and the residual stream."""
     layer = operators[0].layer
     if first and residency.embeddings is not Tier.HBM:
-        for ref in (ref for operator in operators for ref in operator.inputs):
+        for reader, ref in ((operator, ref) for operator in operators for ref in operator.inputs):
             if ref.tensor_class is TensorClass.WEIGHTS and _gathered(ref):
-                yield Movement(residency.embeddings, ref.bytes, ref.row_bytes)
+                part = replace(_part(reader, ref), fresh=True)
+                yield Movement(residency.embeddings, ref.bytes, ref.row_bytes, (part,))
     if layer is not None and residency.tier("activations", layer) is not Tier.HBM:
-        yield Movement(residency.tier("activations", layer), _carried(operators))
+        size = _carried(operators)
+        part = Part(_short(operators[0]), operators[0].kind, TensorClass.ACTIVATIONS.value, size, own=True)
+        yield Movement(residency.tier("activations", layer), size, parts=(part,))
 
 
 def _stored(operators: list[Operator], following: list[Operator], residency: Residency) -> Iterator[Movement]:
@@ -129,6 +149,14 @@ def _carried(operators: list[Operator]) -> int:
                 carried[ref.name] = max(ref.bytes, carried.get(ref.name, 0))
         written |= {ref.name for ref in operator.outputs}
     return sum(carried.values())
+
+
+def _part(operator: Operator, ref: TensorRef) -> Part:
+    return Part(_short(operator), operator.kind, ref.tensor_class.value, ref.bytes)
+
+
+def _short(operator: Operator) -> str:
+    return operator.name.rpartition(".")[2]
 
 
 def _gathered(ref: TensorRef) -> bool:

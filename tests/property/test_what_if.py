@@ -7,23 +7,26 @@ gives.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import small
 from hypothesis import given, settings
 
-from simulator.hardware import ResolvedHardware
+from simulator.hardware import Hardware, ResolvedHardware
 from simulator.models import Architecture
-from simulator.run.execute import Prepared, execute
+from simulator.run.execute import Prepared, execute, prepare
 from simulator.run.generate import generate
-from simulator.run.what_if import replays, what_if
+from simulator.run.request import RunRequest
+from simulator.run.what_if import Change, replay_s, replays, what_if
 from simulator.workload import Phase, Placement, Workload
 from simulator.workload.protocol import CacheState, Protocol
 
 TOLERANCE = 0.05
-CROWDED = 0.1
-"""For bytes in flight: without a limit SMs run apart, find less in L2 and close each other's rows (3.6 % was seen)."""
+CROWDED = {"bytes in flight": 0.1, "l2 size": 0.1}
+"""Without a limit of bytes in flight SMs run apart, find less in L2 and close each other's rows (3.6 % was seen); in an
+endless L2 lines lie in other sets, so that those of kernels of a few microseconds come in another order (5.4 %)."""
 
 WARM = Protocol()
 DEVICE = small.device("sm.count=16", "l2.size=2 MiB", "hbm.stacks=1", "hbm.channels=8")
@@ -34,10 +37,12 @@ def architectures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Archite
     return small.load_models(tmp_path_factory.mktemp("models"))
 
 
-def asked(model: Architecture, workload: Workload, protocol: Protocol = WARM) -> tuple[dict[str, Any], Any]:
+def asked(
+    model: Architecture, workload: Workload, protocol: Protocol = WARM, device: Hardware = DEVICE
+) -> tuple[dict[str, Any], Any]:
     """Return what each resource is worth, by name, and the result of the run itself."""
-    trace = generate(model, workload, protocol, DEVICE)
-    prepared = Prepared(trace, ResolvedHardware(DEVICE, {}), protocol, model.layers, 0, True)
+    trace = generate(model, workload, protocol, device)
+    prepared = Prepared(trace, ResolvedHardware(device, {}), protocol, model.layers, 0, True)
     found = execute(prepared)
     calls: list[None] = []
     answer = what_if(prepared, found["summary"]["time_s"], lambda: calls.append(None))
@@ -55,7 +60,7 @@ def test_nothing_ideal_hurts(
 ) -> None:
     rows, _ = asked(architectures[name], workload, protocol)
     for resource, row in rows.items():
-        tolerance = CROWDED if resource == "bytes in flight" else TOLERANCE
+        tolerance = CROWDED.get(resource, TOLERANCE)
         assert row["ideal_saving"] >= -tolerance, row
         assert row["more_saving"] is None or row["more_saving"] >= -tolerance, row
         assert row["ideal_saving"] <= 1
@@ -76,8 +81,48 @@ def test_without_dram_a_run_of_cold_weights_gains_most(architectures: dict[str, 
     """DRAM that takes no time saves more than either half of it."""
     rows, _ = asked(architectures["llama"], Workload(phase=Phase.DECODE, context=200), Protocol(cache=CacheState.COLD))
     halves = [rows["dram latency"]["ideal_saving"], rows["dram bandwidth"]["ideal_saving"]]
-    assert rows["l2 size"]["ideal_saving"] >= max(halves) - 0.005
+    assert rows["l2 hits"]["ideal_saving"] >= max(halves) - 0.005
     assert min(halves) > 0.005
+
+
+def test_an_endless_l2_leaves_first_touches_alone(architectures: dict[str, Architecture]) -> None:
+    """A pass over 17 MB on an L2 of 12 MiB.  Cold, all are first touches, of which an endless L2 spares none; warm, it
+    has kept all that the real one lost, and gives what finding everything gives."""
+    workload = Workload(phase=Phase.DECODE, batch=16, context=900)
+    device = small.device("sm.count=16", "l2.size=12 MiB", "l2.ways=8", "hbm.stacks=1", "hbm.channels=8")
+    cold, _ = asked(architectures["llama"], workload, Protocol(cache=CacheState.COLD), device)
+    assert abs(cold["l2 size"]["ideal_saving"]) < 0.03
+    assert cold["l2 hits"]["ideal_saving"] > 0.4
+    warm, _ = asked(architectures["llama"], workload, WARM, device)
+    assert warm["l2 size"]["ideal_saving"] == pytest.approx(warm["l2 hits"]["ideal_saving"], abs=0.02)
+    assert warm["l2 size"]["ideal_saving"] > 0.4
+
+
+def test_replays_in_processes_of_their_own_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that takes long enough is shared among processes, which prepare it anew."""
+    monkeypatch.setattr("simulator.run.what_if.WORTH_PROCESSES_S", 0.0)
+    request = RunRequest.of(
+        {"model": "gpt2", "hardware": "a100-sxm-80gb", "workload": {"phase": "decode", "context": 64}}, "test"
+    )
+    prepared = prepare(request)
+    alone, together = what_if(prepared, 1.0), what_if(prepared, 1.0, workers=2)
+
+    def times(answer: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return [(row["resource"], row["ideal_time_s"], row["more_time_s"]) for row in answer["resources"]]
+
+    assert times(together) == times(alone)
+    assert all(row["ideal_replay_s"] > 0 for row in together["resources"])
+
+
+def test_overlapping_kernels_take_as_long_extrapolated_as_replayed() -> None:
+    """No tail between kernels, layers of one kind taken as the first of them against all layers replayed."""
+    prepared = prepare(
+        RunRequest.of(
+            {"model": "gpt2", "hardware": "a100-sxm-80gb", "workload": {"phase": "decode", "context": 512}}, "test"
+        )
+    )
+    flowing = Change(flowing=True)
+    assert replay_s(prepared, flowing) == pytest.approx(replay_s(replace(prepared, exact=True), flowing), rel=0.02)
 
 
 def test_free_copies_leave_what_the_same_run_takes_in_device_memory(architectures: dict[str, Architecture]) -> None:

@@ -88,8 +88,9 @@ PICTURES = (
         what_if.draw,
         what_if.legend,
         "The run again with one resource changed at a time, the kernels staying as they are: how much less time it "
-        "takes when the resource costs nothing, and when there is a little more of it. Savings do not add up: behind"
-        " one limit stands the next. A bar to the left costs time: with more in flight, say, caches lose lines sooner.",
+        "takes when the resource costs nothing, and when there is a little more of it (balance and hits of L2 have no "
+        "size to be larger). An endless L2 begins as empty or warm as that of the run. Savings do not add up: behind "
+        "one limit stands the next. A bar to the left costs time: with more in flight, say, caches lose lines sooner.",
         wide=True,
     ),
     Picture(
@@ -148,7 +149,8 @@ PICTURES = (
         "Of each tier all bytes read, then by tensor class, then by kernel: those that hit, and those that missed "
         "because they were touched for the first time (compulsory), because more was touched since than a fully "
         "associative LRU cache of that size holds (capacity), or in spite of that (conflict: sets, replacement, "
-        "hints, copies in two partitions). Timed passes alone.",
+        "hints, copies in two partitions). Device memory misses what is copied in for kernels from the tiers below: "
+        "the first time (compulsory), or since its buffer went to later layers (capacity). Timed passes alone.",
         wide=True,
     ),
     Picture(

@@ -8,7 +8,7 @@ from typing import Any
 
 from simulator.report import values
 from simulator.report.figures.style import INK, Figure, LegendEntry, axis, category_axis, label, layout
-from simulator.report.hits_table import REASONS, TIERS
+from simulator.report.hits_table import CACHES, REASONS, TIERS, has_misses
 from simulator.report.values import Result, plain
 
 MOST_KERNELS = 6
@@ -16,8 +16,8 @@ MOST_KERNELS = 6
 _INK = {"hit": "#3f8f5b", "compulsory": "#a9b4bf", "capacity": "#e3a33b", "conflict": "#c0503a"}
 _MEANINGS = {
     "hit": "hit",
-    "compulsory": "touched for the first time (compulsory)",
-    "capacity": "too much was touched in between (capacity)",
+    "compulsory": "touched, or copied in, for the first time (compulsory)",
+    "capacity": "too much was touched, or copied in, in between (capacity)",
     "conflict": "a fully associative cache would have kept it (conflict)",
 }
 
@@ -32,6 +32,8 @@ def _bars(result: Result) -> dict[str, Sequence[Row]]:
         name = plain(TIERS.get(tier, tier))
         rows = [row for row in read if row["tier"] == tier]
         found[f"{name}: everything"] = rows
+        if not has_misses(rows) and tier not in CACHES:
+            continue  # memories have what rests in them
         for key, most in (("tensor_class", len(rows)), ("kernel", MOST_KERNELS)):
             parts = {row[key]: [each for each in rows if each[key] == row[key]] for row in rows}
             for part in sorted(parts, key=lambda part: -_read(parts[part]))[:most]:

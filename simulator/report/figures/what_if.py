@@ -58,6 +58,7 @@ def _bars(rows: Sequence[Row], names: Sequence[str], key: str, ink: str, what: s
             f"<b>{name}</b>, {label(what)}<br>{values.time(row[f'{key}_time_s'])}: "
             f"{abs(saving):.1f} % {'more' if saving < 0 else 'less'}"
             + (f"<br>{label(plain(row['question']))}" if key == "ideal" else "")
+            + (f"<br>replayed in {values.time(row[f'{key}_replay_s'])}" if row.get(f"{key}_replay_s") else "")
             for name, row, saving in zip(names, rows, savings, strict=True)
         ],
         "textposition": "none",

@@ -13,7 +13,7 @@ import numpy as np
 import simulator
 from simulator import hardware
 from simulator.run.counterfactual import MECHANISMS
-from simulator.run.pool import Job, outcomes
+from simulator.run.pool import Job, outcomes, shares
 from simulator.run.provenance import commit
 from simulator.validation.kernels import cells, transcribed
 from simulator.validation.kernels.baselines import least_bytes, roofline_s
@@ -96,11 +96,14 @@ def _drawn(rows: list[MeasuredRow], count: int | None, seed: int) -> list[Measur
     return [rows[place] for place in stratified(strata, sizes, count, seed)]
 
 
-def run(todo: Plan, checkpoint: Checkpoint, workers: int, advance: Callable[[], None] = lambda: None) -> None:
-    """Predict what the checkpoint lacks, on `workers` processes; `advance` is called after each prediction."""
-    for key, prediction in outcomes(todo.missing(checkpoint), workers):
+def run(todo: Plan, checkpoint: Checkpoint, workers: int, advance: Callable[[float], None] = lambda part: None) -> None:
+    """Predict what the checkpoint lacks, on `workers` processes; `advance` is called with the part of that work that
+    each prediction was."""
+    missing = todo.missing(checkpoint)
+    part = shares(missing)
+    for key, prediction in outcomes(missing, workers):
         checkpoint.add(key, prediction)
-        advance()
+        advance(part[key])
 
 
 def report(todo: Plan, checkpoint: Checkpoint) -> Json:
