@@ -165,7 +165,7 @@ RESOURCES = (
     ),
     Resource(
         "l2 bandwidth",
-        "slices, link, SM ports: any number of bytes",
+        "slices, link, SM ports: any rate",
         Change(lambda hardware: _l2_bandwidth(hardware, FAST)),
         Change(lambda hardware: _l2_bandwidth(hardware, MORE)),
     ),

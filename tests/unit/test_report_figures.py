@@ -248,7 +248,7 @@ def test_what_would_help_is_drawn_in_percent() -> None:
     assert ideal["x"] == pytest.approx([50, 5, -1])
     assert more["x"] == pytest.approx([8, 0, 0])
     assert more["name"] == "10 % more of it"
-    assert words["text"] == [" 50.0 %", " 5.0 %", " -1.0 %"]
+    assert words["text"] == [" 50.0 %, 8.0 %", " 5.0 %", " -1.0 %, 0.0 %"]
     low, high = figure["layout"]["xaxis"]["range"]
     assert low <= -1 and high >= 50
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from simulator.report import values
 from simulator.report.figures.style import INK, Figure, LegendEntry, axis, category_axis, label, layout
+from simulator.report.headline import memory_name
 from simulator.report.hits_table import CACHES, REASONS, TIERS, has_misses
 from simulator.report.values import Result, plain
 
 MOST_KERNELS = 6
+NAME_CELLS = 24
 
 _INK = {"hit": "#3f8f5b", "compulsory": "#a9b4bf", "capacity": "#e3a33b", "conflict": "#c0503a"}
 _MEANINGS = {
@@ -29,7 +31,7 @@ def _bars(result: Result) -> dict[str, Sequence[Row]]:
     found: dict[str, Sequence[Row]] = {}
     read = [row for row in (result.get("hits") or {}).get("tiers", ()) if row["read_bytes"]]
     for tier in dict.fromkeys(row["tier"] for row in read):
-        name = plain(TIERS.get(tier, tier))
+        name = memory_name(result) if tier == "hbm" else plain(TIERS.get(tier, tier))
         rows = [row for row in read if row["tier"] == tier]
         found[f"{name}: everything"] = rows
         if not has_misses(rows) and tier not in CACHES:
@@ -37,7 +39,8 @@ def _bars(result: Result) -> dict[str, Sequence[Row]]:
         for key, most in (("tensor_class", len(rows)), ("kernel", MOST_KERNELS)):
             parts = {row[key]: [each for each in rows if each[key] == row[key]] for row in rows}
             for part in sorted(parts, key=lambda part: -_read(parts[part]))[:most]:
-                found[f"{name}: {plain(part)}"] = parts[part]
+                short = f"{name}: {plain(part)[:NAME_CELLS]}"
+                found[f"{name}: {plain(part)}" if short in found else short] = parts[part]
     return found
 
 

@@ -143,7 +143,7 @@ def draw_kernels(result: Result) -> Figure | None:
         height=80 + 30 * len(names),
         barmode="stack",
         bargap=0.3,
-        xaxis=axis("Share of the kernel's time, launch included (%)") | {"range": [0, 100]},
+        xaxis=axis("Share of its time (%)") | {"range": [0, 100]},
         yaxis=category_axis(),
     )
     return {"data": traces, "layout": look}

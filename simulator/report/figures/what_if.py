@@ -37,7 +37,7 @@ def draw(result: Result) -> Figure | None:
         height=80 + 38 * len(names),
         barmode="group",
         bargap=0.3,
-        margin={"l": 62, "r": 64, "t": 14, "b": 52},
+        margin={"l": 62, "r": 112, "t": 14, "b": 52},
         xaxis=axis("Time saved (% of the run)") | {"range": [low, high], "zeroline": True, "zerolinecolor": MUTED},
         yaxis=category_axis(),
     )
@@ -73,12 +73,17 @@ def _labels(rows: Sequence[Row], names: Sequence[str]) -> Figure:
         "mode": "text",
         "x": [100 * end for end in ends],  # a label of what costs time stands clear of both bars
         "y": list(names),
-        "text": [f" {values.percent(saving)}" for saving in savings],
+        "text": [f" {values.percent(saving)}{_more_label(row)}" for saving, row in zip(savings, rows, strict=True)],
         "textposition": "middle right",
         "textfont": {"size": 12, "color": INK},
         "hoverinfo": "skip",
         "cliponaxis": False,
     }
+
+
+def _more_label(row: Row) -> str:
+    saving = row["more_saving"]
+    return "" if saving is None else f", {values.percent(saving)}"
 
 
 def legend(result: Result) -> list[LegendEntry]:

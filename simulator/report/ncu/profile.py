@@ -1,8 +1,9 @@
 """Reading what `ncu --csv` prints: the raw page (a row per kernel) and the details page (a row per metric).
 
 What stands before the header is skipped, and so are ncu's own lines (``==PROF== ...``).  Numbers may have thousands
-separators and scaled units (Kbyte is 1000 bytes; usecond and us are the same); of the metrics, those of
-`metrics.METRICS` are kept.
+separators and scaled units (Kbyte is 1000 bytes; usecond and us are the same), and are written as the locale has it: in
+a file with a number that can only be read so, such as 27.595.520 or 65,77, dots group and the comma is decimal.  Of the
+metrics, those of `metrics.METRICS` are kept.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ _POWERS = {"": 0, "n": -9, "u": -6, "m": -3, "K": 3, "M": 6, "G": 9, "T": 12}
 _UNIT = re.compile(r"([numKMGT]?)(byte|second|s|sector|cycle|block|thread|register)\Z")
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?\Z")
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+\Z")
+_ONLY_POINTS = re.compile(r"-?\d{1,3}((,\d{3}){2,}|(,\d{3})+\.\d+)\Z")
+_ONLY_COMMAS = re.compile(r"-?(\d{1,3}(\.\d{3}){2,}|\d{1,3}(\.\d{3})+,\d+|\d+,(\d{1,2}|\d{4,}))\Z")
+"""Numbers that can be read in one way alone: with a decimal point, or with a decimal comma."""
 
 
 class ProfileError(TierscopeError):
@@ -56,8 +60,9 @@ def read(path: Path) -> list[ProfiledKernel]:
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise ProfileError(f"{path}: line {skipped + 1}: column {twice!r} is there twice; export it again: {HOW}")
-    table = _whole(path, header, rows)
-    kernels = _details(path, header, table) if METRIC in header else _raw(path, header, table)
+    table = list(_whole(path, header, rows))
+    commas = _has_decimal_commas(header, table)
+    kernels = (_details if METRIC in header else _raw)(path, header, table, commas)
     if not kernels:
         raise ProfileError(
             f"{path}: a header and no kernel: truncated, or nothing was profiled; export it again: {HOW}"
@@ -115,7 +120,14 @@ def _whole(path: Path, header: Sequence[str], rows: Iterator[tuple[int, list[str
         yield line, dict(zip(header, row, strict=True))
 
 
-def _raw(path: Path, header: Sequence[str], table: Iterator[tuple[int, Row]]) -> list[ProfiledKernel]:
+def _has_decimal_commas(header: Sequence[str], table: Sequence[tuple[int, Row]]) -> bool:
+    """Return whether the numbers of a table have decimal commas: one says so, and none has a decimal point."""
+    columns = [VALUE] if METRIC in header else [metric.name for metric in METRICS]
+    cells = {row[column] for _, row in table for column in columns if column in row}
+    return any(map(_ONLY_COMMAS.match, cells)) and not any(map(_ONLY_POINTS.match, cells))
+
+
+def _raw(path: Path, header: Sequence[str], table: Sequence[tuple[int, Row]], commas: bool) -> list[ProfiledKernel]:
     """Return the kernels of a raw page; the row without an ID has the units."""
     known = [metric for metric in METRICS if metric.name in header]
     units: Row = {}
@@ -125,14 +137,14 @@ def _raw(path: Path, header: Sequence[str], table: Iterator[tuple[int, Row]]) ->
             units = row
             continue
         metrics = {
-            metric.name: _value(path, line, metric, units.get(metric.name, metric.unit), row[metric.name])
+            metric.name: _value(path, line, metric, units.get(metric.name, metric.unit), row[metric.name], commas)
             for metric in known
         }
         kernels.append(ProfiledKernel(row["ID"], row[KERNEL], metrics))
     return kernels
 
 
-def _details(path: Path, header: Sequence[str], table: Iterator[tuple[int, Row]]) -> list[ProfiledKernel]:
+def _details(path: Path, header: Sequence[str], table: Sequence[tuple[int, Row]], commas: bool) -> list[ProfiledKernel]:
     """Return the kernels of a details page; rows of rules have no metric, and each process has IDs of its own.
 
     Raises ProfileError where the last kernel has fewer metrics than any before it.
@@ -148,7 +160,7 @@ def _details(path: Path, header: Sequence[str], table: Iterator[tuple[int, Row]]
         found[key] = found.get(key, 0) + (row[METRIC] != "")
         metric = _metric(row[METRIC], row[UNIT])
         if metric is not None:
-            kernel.metrics[metric.name] = _value(path, line, metric, row[UNIT], row[VALUE])
+            kernel.metrics[metric.name] = _value(path, line, metric, row[UNIT], row[VALUE], commas)
     *before, last = found.values() or (0,)
     if before and last < min(before):
         raise ProfileError(
@@ -166,25 +178,28 @@ def _metric(name: str, unit: str) -> Metric | None:
     return None
 
 
-def _value(path: Path, line: int, metric: Metric, unit: str, text: str) -> float | None:
+def _value(path: Path, line: int, metric: Metric, unit: str, text: str, commas: bool) -> float | None:
     """Return a cell in the metric's base unit; raises ProfileError when number or unit cannot be read."""
     if text.strip().lower() in ("", UNKNOWN, "nan"):
         return None
     try:
-        return number(text) * factor(unit, metric.unit)
+        return number(text, commas) * factor(unit, metric.unit)
     except ValueError as error:
         raise ProfileError(
             f"{path}: line {line}: {metric.name}: {error}; export it again with --print-units base"
         ) from error
 
 
-def number(text: str) -> float:
-    """Return a number with or without thousands separators, such as ``1,234.5``; ``9,25`` has a decimal comma.
+def number(text: str, commas: bool = False) -> float:
+    """Return a number with or without thousands separators, such as ``1,234.5``; ``9,25`` has a decimal comma, as has
+    every number where `commas`: ``1.234,5``.
 
     Raises ValueError when it is none, or not finite.
     """
     plain = text.strip()
-    if _GROUPED.match(plain):
+    if commas:
+        plain = plain.replace(".", "").replace(",", ".")
+    elif _GROUPED.match(plain):
         plain = plain.replace(",", "")
     elif _DECIMAL_COMMA.match(plain):
         plain = plain.replace(",", ".")
