@@ -14,7 +14,7 @@ from itertools import groupby
 import numpy as np
 
 from simulator.core import counter
-from simulator.system import KernelRun
+from simulator.system import KernelRun, StandIn
 from simulator.trace.record import KernelHeader, TracedKernel
 
 TOLERANCE = 0.005
@@ -50,20 +50,26 @@ class _OpenLayer:
 
 
 class LayerSampler:
-    """Lets through the layers that have to be replayed and keeps what stands for the others in `skipped`."""
+    """Lets through the layers that have to be replayed and keeps what stands for the others in `skipped`; with
+    `standing_in` they go through too, each kernel as one that takes its twin's time."""
 
-    def __init__(self) -> None:
+    def __init__(self, standing_in: bool = False) -> None:
+        self._standing_in = standing_in
         self.skipped: list[tuple[KernelHeader, KernelRun]] = []
         self._open: dict[tuple[int, int], _OpenLayer] = {}
         self._last: dict[Signature, list[KernelRun]] = {}
         self._converged: dict[Signature, list[KernelRun]] = {}
 
-    def filter(self, kernels: Iterable[TracedKernel]) -> Iterator[TracedKernel]:
+    def filter(self, kernels: Iterable[TracedKernel]) -> Iterator[TracedKernel | StandIn]:
         """Yield the kernels to replay; a layer's fate is decided when its first kernel is asked for."""
         for (step, layer), members in groupby(kernels, key=lambda k: (k.header.step, k.header.layer)):
             group = list(members)
             signature = tuple(kernel.header.signature for kernel in group)
             twin = self._converged.get(signature) if layer >= 0 else None
+            if twin and self._standing_in:
+                for kernel, run in zip(group, twin, strict=True):
+                    yield StandIn(kernel.header, run, kernel.index)
+                continue
             if twin:
                 self.skipped.extend((kernel.header, run) for kernel, run in zip(group, twin, strict=True))
                 continue
@@ -73,7 +79,9 @@ class LayerSampler:
     def observe(self, run: KernelRun) -> None:
         """Take note of a kernel that has ended."""
         place = (run.header.step, run.header.layer)
-        layer = self._open[place]
+        layer = self._open.get(place)
+        if layer is None:
+            return  # a twin stands for it
         layer.runs.append(run)
         if len(layer.runs) == layer.kernels:
             del self._open[place]

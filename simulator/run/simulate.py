@@ -79,13 +79,15 @@ def simulate(
     samples: Samples | None = None,
     overlapping: bool = False,
     warm: bool | None = None,
+    stand_ins: bool = False,
 ) -> Outcome:
     """Return what replaying a trace comes to, under the rules of `simulator.run.sampling` unless `exact`.
 
     Where tensors are copied in, every layer of a replayed step is replayed: how long one waits for its copies depends
     on those before it; likewise where an `observer` is to see what was evicted by whom.  `samples` are taken after the
     warm-up.  Where kernels are `overlapping`, a layer takes from the end of the one before to its own, which is what
-    one that is not replayed adds.  `warm` says whether a warm-up comes first (None: as `warms_up` has it).
+    one that is not replayed adds.  `warm` says whether a warm-up comes first (None: as `warms_up` has it).  With
+    `stand_ins` copies and waits of every layer are replayed, its kernels unless they have agreed as in other runs.
     """
     device = Device(hardware, seed, observer=observer)
     steps = frozenset(range(trace.steps)) if exact else sampled_steps(trace.steps)
@@ -96,14 +98,16 @@ def simulate(
         clock = max(runs[-1].end_ps, warming.end_ps if warming else 0)
     if observer is not None:
         observer.started()
-    every_layer = exact or trace.streaming is not None or observer is not None
-    sampler = LayerSampler()
+    standing_in = stand_ins and trace.streaming is not None
+    every_layer = exact or (trace.streaming is not None and not standing_in) or observer is not None
+    sampler = LayerSampler(standing_in)
     ended_ps = clock
 
     def observe(run: KernelRun) -> None:
         nonlocal ended_ps
         if not every_layer:
-            sampler.observe(replace(run, ready_ps=ended_ps, start_ps=ended_ps) if overlapping else run)
+            alone = standing_in or not overlapping
+            sampler.observe(run if alone else replace(run, ready_ps=ended_ps, start_ps=ended_ps))
         ended_ps = run.end_ps
         if progress:
             progress(run.header)

@@ -52,11 +52,19 @@ def _same(hardware: Hardware) -> Hardware:
 
 @dataclass(frozen=True)
 class Change:
-    """What is changed: the device, each kernel, and whether the kernels of a pass wait for each other."""
+    """What is changed: the device, each kernel, whether the kernels of a pass wait for each other, and whether copies
+    are changed."""
 
     device: Callable[[Hardware], Hardware] = _same
     kernel: Callable[[TracedKernel], TracedKernel] | None = None
     flowing: bool = False
+    copying: bool = False  # copies are changed, and what bandwidth they take from kernels
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether layers that agree may stand for others in a run that copies: not where kernels overlap, or lose
+        another bandwidth to copies in each layer."""
+        return not (self.flowing or self.copying)
 
 
 @dataclass(frozen=True)
@@ -207,8 +215,8 @@ RESOURCES = (
 COPIES = Resource(
     "copies",
     "link, host DRAM and SSD take no time",
-    Change(_instant_copies),
-    Change(lambda hardware: _copies(hardware, MORE)),
+    Change(_instant_copies, copying=True),
+    Change(lambda hardware: _copies(hardware, MORE), copying=True),
 )
 """Of a run that does."""
 
@@ -232,11 +240,15 @@ def what_if(prepared: Prepared, time_s: float, progress: Callable[[], None] = la
     `progress` is called after each replay.  Replays that would take long are shared among `workers` processes.
     """
     found = dict(_replayed(prepared, workers, progress))
+    standing = prepared.trace.streaming is not None and not prepared.exact
+    unchanged_s = replay_s(prepared, Change()) if standing and time_s else time_s
     rows = []
     for place, resource in enumerate(resources(prepared)):
         row: Json = {"resource": resource.name, "question": resource.question}
         for key in KEYS:
             after_s, cost_s = found.get((place, key), (None, None))
+            if after_s is not None and getattr(resource, key).stands_in and time_s:
+                after_s *= time_s / unchanged_s  # against a run in which layers stand for others, too
             row[f"{key}_time_s"] = after_s
             row[f"{key}_saving"] = None if after_s is None else (1 - after_s / time_s if time_s else 0.0)
             row[f"{key}_replay_s"] = cost_s
@@ -305,6 +317,7 @@ def replay_s(prepared: Prepared, change: Change) -> float:
         prepared.seed,
         overlapping=change.flowing,
         warm=warm,
+        stand_ins=change.stands_in,
     )
     return int(outcome.step_ps.sum()) / PS_PER_S
 

@@ -2,6 +2,6 @@
 
 from simulator.system.copy_engine import CopyRun
 from simulator.system.sampling import Samples
-from simulator.system.stream import KernelRun, Streamed, run_stream
+from simulator.system.stream import KernelRun, StandIn, Streamed, run_stream
 
-__all__ = ["CopyRun", "KernelRun", "Samples", "Streamed", "run_stream"]
+__all__ = ["CopyRun", "KernelRun", "Samples", "StandIn", "Streamed", "run_stream"]

@@ -47,6 +47,15 @@ class KernelRun:
     waves: tuple[tuple[int, int], ...] = ()  # beginning and end of each wave of CTAs (ps)
 
 
+@dataclass(frozen=True)
+class StandIn:
+    """A kernel that takes as long, and counts as much, as its twin in another layer did."""
+
+    header: KernelHeader
+    twin: KernelRun
+    index: int | None = None
+
+
 @dataclass
 class Streamed:
     """Copies to make around the kernels of a run, and what came of them."""
@@ -60,7 +69,7 @@ class Streamed:
 
 def run_stream(
     device: Device,
-    kernels: Iterable[TracedKernel],
+    kernels: Iterable[TracedKernel | StandIn],
     mode: LaunchMode = LaunchMode.GRAPH,
     start_ps: int = 0,
     observe: Callable[[KernelRun], None] | None = None,
@@ -111,7 +120,7 @@ class _Stream:
             self._staging = Staging(self.environment, self._engines, streamed.units, streamed.placement)
             self.environment.process(self._staging.prefetch())
 
-    def launch_all(self, kernels: Iterable[TracedKernel]) -> Events:
+    def launch_all(self, kernels: Iterable[TracedKernel | StandIn]) -> Events:
         """Launch each kernel once what it waits for has ended; end when all have."""
         environment = self.environment
         before: simpy.Process | None = None
@@ -157,19 +166,25 @@ class _Stream:
         self._streamed.waited_ps = dict(staging.waited_ps)
         self._streamed.end_ps = self.environment.now
 
-    def _run(self, index: int, kernel: TracedKernel, waited_ps: int) -> Events:
+    def _run(self, index: int, kernel: TracedKernel | StandIn, waited_ps: int) -> Events:
         """Live the life of one kernel: launched by the host or the graph, placed, ended."""
         environment = self.environment
         ready_ps = environment.now
         launch = self._device.hardware.launch
         yield environment.timeout(launch.graph_ps if self._mode is LaunchMode.GRAPH else launch.stream_ps)
         start_ps = environment.now
-        slot = self._device.launch(kernel)
-        ended = self._slots[slot] = environment.event()
-        self._wake()
-        yield ended
-        waves = self._device.waves(slot)
-        run = KernelRun(kernel.header, ready_ps, start_ps, environment.now, self._device.retire(slot), waited_ps, waves)
+        waves: tuple[tuple[int, int], ...] = ()
+        if isinstance(kernel, StandIn):
+            yield environment.timeout(kernel.twin.end_ps - kernel.twin.start_ps)
+            counters = kernel.twin.counters
+        else:
+            slot = self._device.launch(kernel)
+            ended = self._slots[slot] = environment.event()
+            self._wake()
+            yield ended
+            waves = self._device.waves(slot)
+            counters = self._device.retire(slot)
+        run = KernelRun(kernel.header, ready_ps, start_ps, environment.now, counters, waited_ps, waves)
         del self._in_flight[index]
         self.runs.append(run)
         if self._observe:

@@ -19,7 +19,7 @@ from simulator.models import Architecture
 from simulator.run.execute import Prepared, execute, prepare
 from simulator.run.generate import generate
 from simulator.run.request import RunRequest
-from simulator.run.what_if import Change, replay_s, replays, what_if
+from simulator.run.what_if import COPIES, RESOURCES, Change, replay_s, replays, what_if
 from simulator.workload import Phase, Placement, Workload
 from simulator.workload.protocol import CacheState, Protocol
 
@@ -112,6 +112,16 @@ def test_replays_in_processes_of_their_own_say_the_same(monkeypatch: pytest.Monk
 
     assert times(together) == times(alone)
     assert all(row["ideal_replay_s"] > 0 for row in together["resources"])
+
+
+def test_layers_that_stand_for_others_leave_copies_as_they_are() -> None:
+    """Half of the layers are copied in: what a resource is worth, with twins for layers that agree and without."""
+    placed = {"phase": "decode", "context": 512, "placement": {"weights": ["dram:layers[6:12]"]}}
+    prepared = prepare(RunRequest.of({"model": "gpt2", "hardware": "gh200", "workload": placed}, "test"))
+    for resource in (*RESOURCES[1:3], COPIES):
+        twins = [replay_s(prepared, change) for change in (Change(), resource.ideal)]
+        whole = [replay_s(replace(prepared, exact=True), change) for change in (Change(), resource.ideal)]
+        assert twins == pytest.approx(whole, rel=0.01)
 
 
 def test_overlapping_kernels_take_as_long_extrapolated_as_replayed() -> None:
