@@ -328,7 +328,7 @@ def test_what_if_ranks_every_resource(tierscope: Command, results: dict[str, Jso
     answer = json.loads(tierscope(*SMALL, "--what-if", "--format", "json").out)["what_if"]
     assert answer["time_s"] == results["decode"]["summary"]["time_s"]
     savings = [row["ideal_saving"] for row in answer["resources"]]
-    assert len(savings) == 10 and savings == sorted(savings, reverse=True)
+    assert len(savings) == 11 and savings == sorted(savings, reverse=True)
     table = tierscope(*SMALL, "--what-if").out
     assert all(row["resource"] in table for row in answer["resources"])
 

@@ -4,6 +4,9 @@ The rules checked are those of Google's "Trace Event Format" document, which has
 `trace_event.schema.json` is one written from it, against which the jsonschema library holds timelines.  What a schema
 cannot say is checked beside it: complete events (X) of one thread stand apart, threads have names, and of the phases
 only three are written.
+
+No parser of others opens them here: `perfetto` drives a program that it loads from the network, `chrometrace` and
+`viztracer` only write, and HolisticTraceAnalysis brings JupyterLab with it.
 """
 
 from __future__ import annotations
