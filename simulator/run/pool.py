@@ -124,8 +124,8 @@ def spawned(work: Callable[[Task], Found], tasks: Sequence[Task], workers: int) 
             yield from _collect(pool, work, tasks, 2 * workers)
         except BrokenProcessPool as error:
             raise TierscopeError(
-                "a worker process was ended from outside, perhaps for want of memory; the same command goes on from "
-                "what is done, with --jobs 1 in one process"
+                "a worker process was ended from outside, perhaps for want of memory; the same command with --jobs 1 "
+                "stays in one process (validate goes on from what is done)"
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
