@@ -8,7 +8,7 @@ import click
 
 from simulator.cli.options import override_option
 
-KINDS = {"hardware": ".toml", "models": ".json"}
+KINDS = dict.fromkeys(("hardware", "dram", "links", "hosts", "ssds"), ".toml") | {"models": ".json"}
 SUITES = "suites"
 COUNTERS = "counters"
 
@@ -16,7 +16,8 @@ COUNTERS = "counters"
 @click.command("list")
 @click.argument("kind", type=click.Choice([*KINDS, SUITES, COUNTERS]))
 def list_command(kind: str) -> None:
-    """List what ships with tierscope: hardware, models, validation suites, or the counters of --counters."""
+    """List what ships with tierscope: hardware, the presets that --set hbm.standard, link.kind, host.kind and ssd.kind
+    name, models, validation suites, or the counters of --counters."""
     if kind == COUNTERS:
         from simulator.report.ncu.page import to_table
 
