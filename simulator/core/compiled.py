@@ -27,7 +27,7 @@ def _cache_dir() -> Path:
     return Path(root) / "tierscope" / digest.hexdigest()[:16]
 
 
-if "NUMBA_CACHE_DIR" not in os.environ:
+if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.CACHE_DIR = str(_cache_dir())
 
 
