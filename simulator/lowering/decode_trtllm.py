@@ -28,7 +28,7 @@ from simulator.workload.operators import AttentionShape
 HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120
 XQA_MOST_GROUP = 32  # query heads per KV head (supportConfigQGMMA, supportConfigHMMA)
 GENERATED_HEADS = 256  # largest head size with a generated kernel; beyond, and with a window, FlashInfer's own
-GENERATED_MOST_GROUP = 16  # likewise of a generated kernel (xqaDispatcher.cpp, XqaDispatcher::shouldUse)
+GENERATED_MOST_GROUP = 32  # likewise (XqaDispatcher::shouldUse has 16, which pull request 12620 extends to 32)
 XQA_HISTORY = 128  # keys a block takes at least (kMinHistoryTokensPerBlock)
 XQA_WAVES = 8  # kTargetWaveFactor
 XQA_ENABLE = 4  # kEnableMinBlockFactor

@@ -69,7 +69,8 @@ def plan(on: str, framework: Framework, **changes: Any) -> Plan:
         ("b200-sxm", Framework.TRTLLM, {"head_dim": 512}, " flashinfer"),
         ("b300-sxm", Framework.TRTLLM, {}, " trtllm-gen"),
         ("b300-sxm", Framework.TRTLLM, {"heads": 16, "kv_heads": 1}, " trtllm-gen"),
-        ("b300-sxm", Framework.TRTLLM, {"heads": 32, "kv_heads": 1}, " masked"),  # more than 16 of a group
+        ("b300-sxm", Framework.TRTLLM, {"heads": 32, "kv_heads": 1}, " trtllm-gen"),  # 32 of a group at most
+        ("b300-sxm", Framework.TRTLLM, {"heads": 64, "kv_heads": 1}, " masked"),
         ("h100-sxm", Framework.TRTLLM, {}, " XQA"),
         ("h100-sxm", Framework.TRTLLM, {"heads": 8}, " masked"),  # as many KV heads
         ("h100-sxm", Framework.TRTLLM, {"heads": 64, "kv_heads": 1}, " masked"),  # 64 of a group are too many

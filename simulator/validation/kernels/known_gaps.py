@@ -94,13 +94,6 @@ KNOWN_GAPS = (
         lambda row: row.device in BLACKWELL and (row.framework, row.dtype) == ("sglang", "fp8"),
     ),
     KnownGap(
-        23,
-        "groups over 16 have another kernel",
-        False,
-        DecodeAttentionCase,
-        lambda row: row.device in BLACKWELL and _decode(row).heads > 16 * _decode(row).kv_heads,
-    ),
-    KnownGap(
         29,
         "Triton's kernel, spilled",
         True,
