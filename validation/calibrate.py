@@ -60,8 +60,8 @@ DECODE_ALONE = {
     "warmup_cycles": ("vllm", "sglang"),
     "fp8_efficiency": ("sglang", "trtllm"),
 }
-"""Scalars of kernels that the other frameworks do not run on calibration GPUs; and of two that TensorRT-LLM and vLLM have
-a constant for instead (`MASKED_CYCLES`, `FA4_CYCLES`), to have six numbers each: the first CTAs of TensorRT-LLM take no
+"""Scalars of kernels that the other frameworks do not run on calibration GPUs; and two that TensorRT-LLM and vLLM have
+a constant for instead (`MASKED_CYCLES`, `FA4_CYCLES`), to keep six numbers each: the first CTAs of TensorRT-LLM take no
 more than the others, and products of vLLM in fp8 keep up the share that bf16 does, as both did but for 1000 cycles."""
 
 START = {
