@@ -63,6 +63,7 @@ class _AttentionCase(Case):
     head_dim: Annotated[int, Field(gt=0, le=1024, multiple_of=8)]
     page_tokens: Count = 64
     window: Annotated[int, Field(ge=0)] = 0  # keys a query sees; 0: all
+    kv_write: bool = True  # a framework's call stores its new K and V first
 
     @model_validator(mode="after")
     def _groups(self) -> _AttentionCase:

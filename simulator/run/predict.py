@@ -257,7 +257,7 @@ def _attention_call(
     )
     kernels: list[TracedKernel] = []
     if isinstance(case, PrefillAttentionCase):
-        if case.framework is not Framework.GENERIC:  # serving engines measure the call with its KV write
+        if case.kv_write and case.framework is not Framework.GENERIC:
             kernels.extend(prefill.lower_cache_write(shape, write, 0, case.framework, hardware, scalars))
         kernels.extend(
             prefill.lower_prefill(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
@@ -267,9 +267,10 @@ def _attention_call(
     around = kernels_around(shape, buffers, hardware, case.framework)
     for small in around.first:
         kernels.append(lower_small(small, len(kernels), None, 0))
-    if around.stores == 1:
+    stores = around.stores if case.kv_write else 0
+    if stores == 1:
         kernels.append(lower_kv_write(write, attention.kv_layout(shape), len(kernels), None, 0))
-    elif around.stores:
+    elif stores:
         elements = new_bytes // 2 // shape.activation_dtype.bytes
         for number, base in enumerate((write.key, write.value)):
             kernels.append(lower_index_put(write, number, base, elements, len(kernels), prologue_ps=0))

@@ -158,6 +158,14 @@ def test_cases_follow_the_protocol(tmp_path: Path) -> None:
     assert (prefill.case.seq_len, prefill.case.kv_heads, prefill.case.heads) == (512, 32, 32)
 
 
+@pytest.mark.parametrize(("place", "stored"), [("b200_sxm/vllm/0.22.0", False), ("b200_sxm/vllm/0.24.0", True)])
+def test_a_call_of_forward_alone_stores_nothing(tmp_path: Path, place: str, stored: bool) -> None:
+    for kind, suite, good in (("decode", DECODE_SUITE, DECODE), ("prefill", PREFILL_SUITE, PREFILL)):
+        write(tmp_path, kind, [good], place)
+        (row,), _ = select(suite, database.at(tmp_path), Selection())
+        assert row.case.kv_write is stored
+
+
 def test_weight_copies() -> None:
     mib = 2**20
     assert [weight_copies("trtllm", size * mib, 50 * mib) for size in (1, 10, 20, 49, 50, 51, 400)] == [

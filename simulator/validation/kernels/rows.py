@@ -21,7 +21,7 @@ from simulator.validation.kernels import database
 from simulator.validation.kernels.database import Columns, Database, Table
 from simulator.validation.kernels.left_out import rules
 from simulator.validation.kernels.sampling import stratified
-from simulator.validation.kernels.suite import CALIBRATION_GPUS, DEVICES, DTYPES, KernelSuite
+from simulator.validation.kernels.suite import CALIBRATION_GPUS, DEVICES, DTYPES, KernelSuite, measured_call
 
 CALIBRATION, TEST = "calibration", "test"
 
@@ -187,11 +187,12 @@ def _materialise(suite: KernelSuite, found: _Usable, rows: NDArray[np.int64]) ->
     numbers = {name: np.nan_to_num(columns.numbers(name))[rows] for name in (*suite.positive, *suite.optional)}
     latency = columns.numbers("latency")[rows]
     mine = found.calibration[np.searchsorted(found.rows, rows)]
+    call = measured_call(suite.kernel, table.framework, table.version)
     measured = []
     for place, row in enumerate(rows):
         values = {name: int(column[place]) for name, column in numbers.items()}
         dtype = DTYPES[words[codes[row]]]
-        tree = suite.case(values, dtype, table.framework, device) | {"framework": table.framework}
+        tree = suite.case(values, dtype, table.framework, device) | call
         measured.append(
             MeasuredRow(
                 source=f"{table.name}:{row}",

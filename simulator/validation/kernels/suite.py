@@ -79,6 +79,18 @@ class KernelSuite:
         return (*self.positive, self.dtype, "latency")
 
 
+def measured_call(kernel: type[KernelCase], framework: str, version: str) -> dict[str, Any]:
+    """Return what the case of a row says of the call that was measured: whose it is, and whether it stores K and V.
+
+    The collector of vLLM 0.22.0's rows (aiconfigurator's collect_attn.py of that time) calls `forward` alone, out of
+    which vLLM had by then taken the storing (its pull requests 25954 and 35422).  Calls of 0.24.0 have it again: the
+    calibration rows of H100 take as long as both.
+    """
+    if kernel is GemmCase:
+        return {"framework": framework}
+    return {"framework": framework, "kv_write": (framework, version) != (Framework.VLLM, "0.22.0")}
+
+
 def weight_copies(framework: str, weight_bytes: int, l2_bytes: int) -> int:
     """Return how many copies of a weight one graph calls in turn, by the rule of the framework's collector."""
     if framework == Framework.TRTLLM:

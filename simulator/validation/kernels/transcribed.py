@@ -18,7 +18,7 @@ from simulator.run.cases import KINDS
 from simulator.validation.kernels.baselines import least_bytes
 from simulator.validation.kernels.rows import CALIBRATION, TEST, Ledger, MeasuredRow, Selection
 from simulator.validation.kernels.sampling import stratified
-from simulator.validation.kernels.suite import KernelSuite
+from simulator.validation.kernels.suite import KernelSuite, measured_call
 
 FILE = "kernels.csv"
 OWN = ("suite", "hardware", "framework", "version", "set")
@@ -96,6 +96,7 @@ def _row(source: Path, number: int, fields: Sequence[str]) -> MeasuredRow:
     if not 0 < measured_s < float("inf"):
         raise ConfigError(f"{where}: measured_us: {values['measured_us']!r} is not a positive number")
     shape = {name: values[name] for name in SHAPE if values[name]}
+    call = measured_call(KINDS[kernel], values["framework"], values["version"])
     return MeasuredRow(
         source=f"{FILE}:{number}",
         suite=values["suite"],
@@ -104,7 +105,7 @@ def _row(source: Path, number: int, fields: Sequence[str]) -> MeasuredRow:
         version=values["version"],
         set=values["set"],
         dtype=values["dtype"] or values["kv_dtype"],
-        case=config.build(KINDS[kernel], shape | {"framework": values["framework"]}, where),
+        case=config.build(KINDS[kernel], shape | call, where),
         measured_s=measured_s,
     )
 
