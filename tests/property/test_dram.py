@@ -124,7 +124,7 @@ def test_a_whole_group_is_its_lines(device: Hardware, seed: int, reach: int) -> 
     assert whole.row_counts == lines.row_counts
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from(PRESETS),
     st.sampled_from([1, 2, 6, 8, 12]),
