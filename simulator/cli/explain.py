@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
 explain_option = click.option(
     "--explain", is_flag=True, help="Also say why accesses missed L1 and L2 and who evicted what; replays every layer."
 )
-
-
-def workers_for(ask: bool, jobs: int | None) -> int:
-    """Return how many processes may ask what each resource is worth; 0 if that is not asked."""
-    return (jobs or os.cpu_count() or 1) if ask else 0
 
 
 def run_prepared(prepared: Prepared, explain: bool, workers: int, sampled: bool) -> tuple[Json, Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
@@ -62,6 +63,11 @@ def result_options(function: F) -> F:
         "--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output."
     )(function)
     return _format_option(function)
+
+
+def processes(jobs: int | None) -> int:
+    """Return how many processes --jobs asks for: as many as processors where it is left out."""
+    return jobs or os.cpu_count() or 1
 
 
 def replay_options(function: F) -> F:

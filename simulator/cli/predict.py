@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from simulator.cli.options import check_outputs, hardware_options
+from simulator.cli.options import check_outputs, hardware_options, processes
 from simulator.errors import ConfigError
 
 BAD_ROWS = 2
@@ -41,7 +40,7 @@ def predict(
     columns, read = read_cases(cases)
     rows = list(read)
     with row_progress("predicting", 1.0) as advance:
-        predicted = list(predict_rows(rows, hardware, overrides, jobs or os.cpu_count() or 1, advance))
+        predicted = list(predict_rows(rows, hardware, overrides, processes(jobs), advance))
     rendered = to_csv(columns, predicted)
     if output is not None:
         write_text(output, rendered)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.explain import explain_option, run_prepared, workers_for
+from simulator.cli.explain import explain_option, run_prepared
 from simulator.cli.locality import locality_of
-from simulator.cli.options import Outputs, hardware_options, replay_options, result_options
+from simulator.cli.options import Outputs, hardware_options, processes, replay_options, result_options
 from simulator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run(run_file: str | None, exact: bool | None, ask: bool, jobs: int | None, e
     from simulator.run.execute import prepare
 
     prepared = prepare(request)
-    result, outcome = run_prepared(prepared, explain, workers_for(ask, jobs), outputs.timeline is not None)
+    result, outcome = run_prepared(prepared, explain, processes(jobs) if ask else 0, outputs.timeline is not None)
     outputs.emit(result, lambda: locality_of(prepared))
     outputs.emit_timeline(result, outcome)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from simulator.cli.options import check_outputs, output
+from simulator.cli.options import check_outputs, output, processes
 from simulator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def kernel_choice(suites: tuple[str, ...], common: Json, kernel: Json) -> Kernel
         sample=None if kernel["every"] else kernel["sample"] or DEFAULT_SAMPLE,
         seed=kernel["seed"] or 0,
         longest=kernel["longest"],
-        jobs=kernel["jobs"] or os.cpu_count() or 1,
+        jobs=processes(kernel["jobs"]),
         checkpoint=kernel["checkpoint"],
         transcribed=kernel["transcribed"],
         database=kernel["database"],

@@ -265,15 +265,15 @@ def _attention_call(
         return kernels
     buffers = Buffers(addresses["q"], addresses["out"], addresses["new"], addresses["scratch"])
     around = kernels_around(shape, buffers, hardware, case.framework)
-    for small in around.first:
-        kernels.append(lower_small(small, len(kernels), None, 0))
-    stores = around.stores if case.kv_write else 0
-    if stores == 1:
-        kernels.append(lower_kv_write(write, attention.kv_layout(shape), len(kernels), None, 0))
-    elif stores:
-        elements = new_bytes // 2 // shape.activation_dtype.bytes
-        for number, base in enumerate((write.key, write.value)):
-            kernels.append(lower_index_put(write, number, base, elements, len(kernels), prologue_ps=0))
+    if case.kv_write:
+        for small in around.first:
+            kernels.append(lower_small(small, len(kernels), None, 0))
+        if around.stores == 1:
+            kernels.append(lower_kv_write(write, attention.kv_layout(shape), len(kernels), None, 0))
+        elif around.stores:
+            elements = new_bytes // 2 // shape.activation_dtype.bytes
+            for number, base in enumerate((write.key, write.value)):
+                kernels.append(lower_index_put(write, number, base, elements, len(kernels), prologue_ps=0))
     for small in around.before:
         kernels.append(lower_small(small, len(kernels), None, 0))
     kernels.extend(attention.lower_decode(shape, operands, hardware, scalars, len(kernels), framework=case.framework))

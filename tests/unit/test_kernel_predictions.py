@@ -11,7 +11,7 @@ from simulator import hardware
 from simulator.cli import validate_kernels
 from simulator.errors import ConfigError
 from simulator.lowering.implementation import implementations
-from simulator.run.cases import DecodeAttentionCase, GemmCase
+from simulator.run.cases import KINDS, DecodeAttentionCase, GemmCase
 from simulator.run.counterfactual import MECHANISMS, predict_without
 from simulator.run.pool import Job, outcomes
 from simulator.run.predict import predict
@@ -94,6 +94,29 @@ def test_without_launch_a_call_is_shorter_by_what_launching_costs() -> None:
     saved = predict(case, device).time_s - predict_without("launch", case, device).time_s
     gap_ps = implementations(case.framework).gemm.replay_ps
     assert saved == pytest.approx((gap_ps + device.launch.graph_ps) / PS_PER_S)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "framework", "more", "stores"),
+    [
+        ("decode_attention", "generic", {"kv_len": 512}, 0),
+        ("decode_attention", "vllm", {"kv_len": 512}, 1),
+        ("decode_attention", "sglang", {"kv_len": 512, "kv_dtype": "fp8"}, 3),  # K and V are cast for it
+        ("prefill_attention", "generic", {"seq_len": 64}, 0),
+        ("prefill_attention", "vllm", {"seq_len": 64}, 1),
+    ],
+)
+def test_a_call_that_stores_nothing_is_shorter_by_all_that_storing_launches(
+    kernel: str, framework: str, more: dict[str, object], stores: int
+) -> None:
+    device = hardware.load(H100).spec
+    heads = {"batch": 4, "heads": 32, "kv_heads": 8, "head_dim": 128, "framework": framework}
+    stored, alone = (
+        predict(KINDS[kernel].model_validate(heads | more | {"kv_write": each}), device).time_s
+        for each in (True, False)
+    )
+    launches = (stored - alone) * PS_PER_S / device.launch.graph_ps
+    assert launches >= stores if stores else launches == 0
 
 
 def test_without_l2_residency_a_small_weight_is_read_again() -> None:

@@ -73,8 +73,8 @@ REAL = """==PROF== Connected to process 2583 (a)
 "0","2583","a","127.0.0.1","branch()","1","7","(256, 1, 1)","(1, 1, 1)","0","7.5","Command line profiler metrics",\
 "sm__cycles_elapsed.avg","cycle","1,362.20"
 """
-"""Printed by ncu on a T4, as pasted below the source of a lesson on warp divergence in a public repository (which the
-index that has the file does not name)."""
+"""Said to be what ncu printed on compute capability 7.5: pasted below the source of a lesson on warp divergence in a
+public repository (which the index that has the file does not name)."""
 
 COMMAS = """==PROF== Connected to Process 143016
 "ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC",\
@@ -92,8 +92,8 @@ COMMAS = """==PROF== Connected to Process 143016
 "1","143016","python.exe","127.0.0.1","void at::reduce_kernel<512, 1>","1","7","(512, 1, 1)","(1, 123, 1)","0","8.9",\
 "Command line profiler metrics","sm__throughput.avg.pct_of_peak_sustained_elapsed","%","6,70"
 """
-"""Printed by ncu 2025.1 under a European locale of Windows, as kept in the tests of a tool that reads it (the same
-index).  By CUDA events the product took 117 us, so that 117.344 ns are 117,344 ns."""
+"""Said to be printed by ncu 2025.1 under a European locale of Windows, as kept in the tests of a tool that reads it
+(the same index).  By CUDA events the product took 117 us, so that 117.344 ns are 117,344 ns."""
 
 
 def test_what_ncu_printed_on_a_t4(tmp_path: Path) -> None:
