@@ -131,6 +131,7 @@ class Launch(Spec):
 
     graph_ps: NonNegativeTime  # end of a kernel to start of the next, inside a CUDA graph
     stream_ps: NonNegativeTime  # the same when each is launched from the host
+    replay_tick_ps: PositiveTime | None = None  # replays of a graph begin on ticks this far apart; None: at once
     cta_start_ps: NonNegativeTime  # CTA placed on an SM to its first memory access
     cta_interval_ps: NonNegativeTime  # one CTA placed to the next, on any SM
 

@@ -31,7 +31,7 @@ def scaled(hardware: Hardware, part: str, factor: float, *keys: str) -> Hardware
 
 def no_launch(hardware: Hardware) -> Hardware:
     """Return a device whose kernels follow each other at once."""
-    return changed(hardware, "launch", graph_ps=0, stream_ps=0)
+    return changed(hardware, "launch", graph_ps=0, stream_ps=0, replay_tick_ps=None)
 
 
 def no_limits(hardware: Hardware) -> Hardware:

@@ -97,8 +97,16 @@ def predict(
 
     calls = _Calls(case.weight_copies if isinstance(case, GemmCase) else 1, kernels, touched)
     runs, count = _replay(case, calls, hardware)
-    gap_ps = scalars.replay_ps // calls.count if case.launch is LaunchMode.GRAPH else 0
-    return _prediction(runs, count, gap_ps, hardware)
+    time_ps = runs[-1].end_ps - runs[0].ready_ps
+    if case.launch is LaunchMode.GRAPH:
+        time_ps = _replayed_ps(time_ps * calls.count // count, scalars, hardware) * count // calls.count
+    return _prediction(runs, count, time_ps, hardware)
+
+
+def _replayed_ps(graph_ps: int, scalars: Implementation, hardware: Hardware) -> int:
+    """Return the time from the start of a graph to the start of its next replay, which waits for half a tick on
+    average: where in a tick a graph ends is finer than is known."""
+    return graph_ps + scalars.replay_ps + (hardware.launch.replay_tick_ps or 0) // 2
 
 
 def _replay(case: KernelCase, calls: _Calls, hardware: Hardware) -> tuple[list[KernelRun], int]:
@@ -148,14 +156,13 @@ def _agree(before: list[KernelRun], after: list[KernelRun]) -> bool:
     return all(abs(b - a) <= ALIKE * whole for (a, b), whole in ((times, times[1]), (misses, read)))
 
 
-def _prediction(runs: list[KernelRun], calls: int, gap_ps: int, hardware: Hardware) -> Prediction:
+def _prediction(runs: list[KernelRun], calls: int, time_ps: int, hardware: Hardware) -> Prediction:
     total = counter.combine(run.counters for run in runs)
-    time_ps = runs[-1].end_ps - runs[0].ready_ps + gap_ps * calls
     hits = int(total[counter.READ_SECTOR_HITS] + total[counter.WRITE_SECTOR_HITS])
     misses = int(total[counter.READ_SECTOR_MISSES] + total[counter.WRITE_SECTOR_MISSES])
     read_hits = int(total[counter.READ_SECTOR_HITS])
     reads = read_hits + int(total[counter.READ_SECTOR_MISSES])
-    launch_ps = sum(run.start_ps - run.ready_ps for run in runs) + gap_ps * calls
+    launch_ps = sum(run.start_ps - run.ready_ps for run in runs) + time_ps - (runs[-1].end_ps - runs[0].ready_ps)
     return Prediction(
         time_s=time_ps / calls / PS_PER_S,
         l2_hit_rate=hits / (hits + misses) if hits + misses else None,

@@ -96,6 +96,15 @@ def test_without_launch_a_call_is_shorter_by_what_launching_costs() -> None:
     assert saved == pytest.approx((gap_ps + device.launch.graph_ps) / PS_PER_S)
 
 
+def test_a_replay_waits_for_half_a_tick_that_its_calls_share() -> None:
+    """2 us apart: two products in a graph take 500 ns longer each, launched one by one nothing."""
+    device = hardware.load(A100, ("launch.replay_tick=2 us",)).spec
+    usual = hardware.load(A100).spec
+    for launch, wait_s in (("graph", 0.5e-6), ("stream", 0)):
+        case = product(copies=2, launch=launch)
+        assert predict(case, device).time_s - predict(case, usual).time_s == pytest.approx(wait_s, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("kernel", "framework", "more", "stores"),
     [
