@@ -42,10 +42,10 @@ from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
 
-MASK_STEPS = 8
-"""Integer instructions per score by which Triton's kernel finds a tile before the window masked: positions against the
-lengths, the diagonal and the window, their conjunction, and a maximum; at half the rate of fp32 (CUDA programming
-guide, arithmetic throughput).  It then neither loads nor multiplies."""
+MASK_CYCLES = 0.6
+"""SM cycles per score in which Triton's kernel finds whether a tile is in the window: a mask of positions, its maximum
+over the CTA, and a branch on it.  Read off 30 H100 calibration rows of windows: of 0.6, 0.77, 1.0 and 1.3 the least
+error; long ones with an fp8 cache alone, most of whose tiles are masked, show 0.77."""
 
 CONVERSION_CYCLES = 4100
 """Cycles by which a CTA of vLLM lives longer when it converts its token to fp8: a thread divides and rounds 8 elements
@@ -73,7 +73,7 @@ def lower_prefill(
     plan = prefill_plan(shape, hardware, framework)
     tiles = _Tiles(shape, plan)
     cycles = step_cycles(shape, plan, hardware, scalars)
-    turnover, masked = 0, mask_cycles(plan, hardware)
+    turnover, masked = 0, mask_cycles(plan)
     if plan.persistent:  # the next tile's queries come when the last one's are done with; its first softmax is alone
         alone = 2 * (1 - scalars.softmax_exposed) * half_softmax_cycles(plan, hardware)
         turnover = scalars.prologue_ps * hardware.sm.clock_hz // PS_PER_S + math.ceil(0 if plan.overlaps else alone)
@@ -222,7 +222,7 @@ def lower_cache_write(
 
 
 class _Tiles:
-    """The tiles of a kernel in launch order: along the queries, then the heads, then the sequences."""
+    """The tiles of a kernel in launch order (`PrefillPlan.order`)."""
 
     def __init__(self, shape: AttentionShape, plan: PrefillPlan) -> None:
         self.shape, self.plan = shape, plan
@@ -235,9 +235,11 @@ class _Tiles:
 
     def where(self, tile: IntArray) -> tuple[IntArray, IntArray, IntArray, IntArray]:
         """Return the sequence, head, first row and rows of tiles."""
-        rest, along = np.divmod(tile, self.per_head)
-        sequence, head = np.divmod(rest, self.heads)
-        row = along * self.plan.queries
+        counts = {"tile": self.per_head, "head": self.heads, "sequence": self.shape.batch}
+        place = {}
+        for axis in self.plan.order.split():
+            tile, place[axis] = np.divmod(tile, counts[axis])
+        sequence, head, row = place["sequence"], place["head"], place["tile"] * self.plan.queries
         return sequence, head, row, np.minimum(self.shape.query_len * self.group - row, self.plan.queries)
 
     def items(self) -> IntArray:
@@ -247,7 +249,7 @@ class _Tiles:
         if self.plan.splits > 1:
             item = item[self.steps(item) > 0]
         if self.plan.persistent:
-            item = item[np.argsort(-(item // self.plan.splits % self.per_head), kind="stable")]
+            item = item[np.argsort(-self.where(item // self.plan.splits)[2], kind="stable")]
         return item
 
     def keys_seen(self, item: IntArray) -> tuple[IntArray, IntArray]:
@@ -338,6 +340,8 @@ def step_cycles(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, sc
         if plan.spills:
             loads *= scalars.spilled_passes
         product = (product**SHARPNESS + loads**SHARPNESS) ** (1 / SHARPNESS)
+    if plan.masks_window:
+        product += mask_cycles(plan) / 2
     softmax = half_softmax_cycles(plan, hardware)
     if plan.overlaps:
         return math.ceil(max(product, softmax))
@@ -351,9 +355,9 @@ def half_softmax_cycles(plan: PrefillPlan, hardware: Hardware) -> float:
     return sum(softmax_cycles(plan.queries * plan.keys, hardware)) / 2
 
 
-def mask_cycles(plan: PrefillPlan, hardware: Hardware) -> int:
-    """Return the SM cycles in which a whole tile is found masked."""
-    return math.ceil(plan.queries * plan.keys * MASK_STEPS / (hardware.sm.vector_flops_per_clock / 4))
+def mask_cycles(plan: PrefillPlan) -> int:
+    """Return the SM cycles in which a whole tile is found to be masked, or not."""
+    return math.ceil(plan.queries * plan.keys * MASK_CYCLES)
 
 
 def _launch(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, scalars: Implementation) -> Launch:

@@ -16,6 +16,8 @@
   (enumerate_hmma_flash_kernels_base, enumerate_hgmma_flash_warpspec_kernels, enumerate_hgmma_ldgsts_kernels).
 - Data-centre Blackwell: the generated kernels of TensorRT-LLM, for all three frameworks.  Their names say 128 query
   rows by 128 keys, persistent; two such tiles a CTA (mStepQ).
+Grids: FlashAttention-2 num_m_block, b, h; FlashInfer tiles of all requests, KV heads; Triton batch, heads, tiles;
+fmha_v2 steps, h, b (fused_multihead_attention_v2.cpp).
 Which of them ran for which head size and window is said by the measured tables.
 """
 
@@ -37,6 +39,7 @@ SPILLED_FROM = 224  # words of a thread's 255, less addresses and masks
 UNEQUAL_HEAD, UNEQUAL_VALUES = 192, 128
 """SGLang's rows of head size 192 are MiMo's, whose values are narrower: longer ones take as long as that would."""
 
+ALONG_HEAD, ALONG_SEQUENCES, ALONG_QUERIES = "tile head sequence", "tile sequence head", "sequence head tile"
 WARP_GROUP = 128  # threads that share the work of one asynchronous product
 
 
@@ -67,6 +70,7 @@ class PrefillPlan:
     padded_head: int = 0  # head size of the values as computed; 0: as it is
     splits: int = 1  # CTAs that share the keys of a tile
     chunk: int = 0  # keys of a split, from the first key on; 0: an even share of the keys that the tile sees
+    order: str = ALONG_HEAD  # of its tiles: what changes from one CTA to the next, then what, then what
 
 
 def prefill_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) -> PrefillPlan:
@@ -117,11 +121,13 @@ def _flash_attention_2(shape: AttentionShape) -> PrefillPlan:
     if shape.page_tokens is None:
         queries, keys = (128, 128) if d <= 64 else (128, 64)
         threads = 128 if d <= 128 else 256
-        return PrefillPlan(" fa2", queries, keys, threads, 2, warp_rows=queries * 32 // threads)
+        rows = queries * 32 // threads
+        return PrefillPlan(" fa2", queries, keys, threads, 2, warp_rows=rows, order=ALONG_SEQUENCES)
     keys = 256 if d <= 80 else 128 if d <= 128 else 64
     swapped = shape.query_len == 1 and shape.window is None and group_of(shape) > 1
     copied = swapped and shape.batch > 1 and shape.kv_heads > 1  # otherwise the order is the same
-    return PrefillPlan(" fa2 split", 64, keys, 128, 2, packed=swapped, swaps=copied, warp_rows=16)
+    plan = PrefillPlan(" fa2 split", 64, keys, 128, 2, packed=swapped, swaps=copied, warp_rows=16)
+    return replace(plan, order=ALONG_SEQUENCES)
 
 
 def _flash_attention_3(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:
@@ -189,7 +195,7 @@ def _flashinfer(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:
     warp_rows = 64 if queries == 16 else queries // 4
     plan = PrefillPlan(" flashinfer", queries, steps * step, 128, 2, packed=group_of(shape) > 1, warp_rows=warp_rows)
     chunk = _flashinfer_chunk(shape, query_tiles_of(shape, plan), 2 * hardware.sm.count)
-    return replace(plan, splits=-(-shape.kv_len // chunk), chunk=chunk)
+    return replace(plan, splits=-(-shape.kv_len // chunk), chunk=chunk, order=ALONG_SEQUENCES)
 
 
 def _flashinfer_chunk(shape: AttentionShape, tiles: int, places: int) -> int:
@@ -216,18 +222,24 @@ def _runs_triton(shape: AttentionShape, capability: int) -> bool:
 
 
 def _triton(shape: AttentionShape, capability: int) -> PrefillPlan:
-    d, small = shape.head_dim, capability in (86, ADA) or capability >= CONSUMER_BLACKWELL
-    if small:
+    d = shape.head_dim
+    if capability in (86, ADA) or capability >= CONSUMER_BLACKWELL:
         queries, keys = (64, 128) if d <= 128 else (64, 64) if d <= 256 else (32, 32)
+    elif capability >= BLACKWELL:
+        queries, keys = (64, 64) if d <= 256 else (16, 64)
     else:
-        queries, keys = (128, 64) if d <= 256 else (32, 64)
-    warps = 4 if d <= 64 else 8
+        queries, keys = (128, 64) if d <= 128 else (64, 64) if d <= 256 else (32, 64)
+    threads = 128 if d <= 64 else 256
     padded = UNEQUAL_VALUES if d == UNEQUAL_HEAD else _power_of_two(d)
-    plan = PrefillPlan(" triton", queries, keys, warps * 32, 1, warp_rows=16, padded_head=padded, masks_window=True)
+    plan = PrefillPlan(" triton", queries, keys, threads, 1, warp_rows=16, padded_head=padded, order=ALONG_QUERIES)
+    windowed = shape.window is not None
     held = queries * padded + 3 * queries * keys // 2 + (queries + keys) * d // 2  # output, scores, q, K or V
+    if windowed:  # a branch around the tile keeps the output before beside the output after, and the mask
+        held += queries * (padded + keys)
     if shape.kv_dtype is Dtype.FP8:
         held += (queries + keys) * d // 2  # q and K of the cache's type, for the keys of a prefix
-    return replace(plan, spills=capability < BLACKWELL and held > SPILLED_FROM * plan.threads)
+    in_registers = not BLACKWELL <= capability < CONSUMER_BLACKWELL  # otherwise outputs are in tensor memory
+    return replace(plan, spills=in_registers and held > SPILLED_FROM * threads, masks_window=windowed)
 
 
 def _unified_triton(shape: AttentionShape) -> PrefillPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,9 @@ def lowered(shape: AttentionShape, on: str, framework: Framework) -> list[Traced
         ("l40s", Framework.SGLANG, shape_of(2048, 32, 8, 64), " triton 64x128"),
         ("l40s", Framework.VLLM, shape_of(2048, 32, 8, kv_dtype=Dtype.FP8), " flashinfer 128x64"),
         ("b200-sxm", Framework.VLLM, shape_of(2048, 32, 8), " trtllm-gen 256x128"),
-        ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 192), " triton 128x64"),
-        ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 256, kv_dtype=Dtype.FP8), " triton 128x64"),
+        ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 192), " triton 64x64"),
+        ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 256, kv_dtype=Dtype.FP8), " triton 64x64"),
+        ("h100-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 256, window=512), " triton 64x64"),
         ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, kv_dtype=Dtype.FP8), " cutlass 256x128"),
         ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8), " trtllm-gen 256x128"),
         ("b200-sxm", Framework.VLLM, shape_of(2048, 36, 12, 192, kv_dtype=Dtype.FP8), " triton unified 15x32"),
@@ -197,17 +199,52 @@ def test_ctas_that_convert_to_fp8_live_longer(framework: Framework, cycles: int)
 
 
 def test_triton_finds_tiles_before_the_window_masked() -> None:
-    """Tile 7 of 128 queries with a window of 256 begins at key 640 of 896: ten tiles of 64 keys are not read, but each
-    takes 8 instructions of 64 integer lanes for 8192 scores, 1024 cycles."""
-    shape = shape_of(1024, 1, 1, 256, window=256)
-    plan = prefill_plan(shape, device("h100-sxm"), Framework.SGLANG)
-    assert (plan.queries, plan.keys, plan.masks_window) == (128, 64, True)
+    """Tile 15 of 64 queries with a window of 256 begins at key 704 of 960: eleven tiles of 64 keys are not read, but
+    each takes 0.6 cycles for 4096 scores; the five that are read take that too, half with K and half with V."""
+    shape, hopper = shape_of(1024, 1, 1, 256, window=256), device("h100-sxm")
+    plan = prefill_plan(shape, hopper, Framework.SGLANG)
+    assert (plan.queries, plan.keys, plan.masks_window) == (64, 64, True)
     records = records_of(lowered(shape, "h100-sxm", Framework.SGLANG)[0])
     reads = only(records, Op.READ)
-    queries = reads[(reads.address >= QUERY) & (reads.address < OUTPUT) & (reads.requester == 7)]
-    assert int(queries.compute_cycles.sum()) == 10 * 1024
-    keys = reads[(reads.address >= KEY) & (reads.address < VALUE) & (reads.requester == 7)]
-    assert total_bytes(keys) == (1024 - 640) * 256 * 2
+    queries = reads[(reads.address >= QUERY) & (reads.address < OUTPUT) & (reads.requester == 15)]
+    assert int(queries.compute_cycles.sum()) == 11 * 2458
+    keys = reads[(reads.address >= KEY) & (reads.address < VALUE) & (reads.requester == 15)]
+    assert total_bytes(keys) == (1024 - 704) * 256 * 2
+    scalars = SCALARS.prefill_attention
+    unmasked = step_cycles(shape, replace(plan, masks_window=False), hopper, scalars)
+    assert step_cycles(shape, plan, hopper, scalars) == unmasked + 1229
+
+
+@pytest.mark.parametrize(
+    ("on", "head_dim", "window", "spills"),
+    [
+        ("h100-sxm", 256, 512, True),  # 2 x 64 outputs, 24 scores, 64 of q and K, 16 of the mask: 232 words a thread
+        ("l40s", 64, 128, True),  # 2 x 32, 96, 48, 64: 272
+        ("l40s", 64, None, False),  # 32, 96, 48: 176
+        ("rtx-pro-6000", 256, 512, True),
+        ("b200-sxm", 256, 512, False),  # outputs in tensor memory
+    ],
+)
+def test_a_window_keeps_two_outputs(on: str, head_dim: int, window: int | None, spills: bool) -> None:
+    kv_dtype = Dtype.FP8 if on == "b200-sxm" else Dtype.BF16
+    shape = shape_of(1024, 8, 8, head_dim, window=window, kv_dtype=kv_dtype)
+    assert prefill_plan(shape, device(on), Framework.SGLANG).spills == spills
+
+
+@pytest.mark.parametrize(
+    ("framework", "order"),
+    [
+        (Framework.VLLM, ["000", "001", "010", "011", "100", "101", "110", "111"]),  # num_m_block, b, h
+        (Framework.SGLANG, ["000", "010", "100", "110", "001", "011", "101", "111"]),  # batch, heads, tiles
+        (Framework.TRTLLM, ["000", "001", "100", "101", "010", "011", "110", "111"]),  # steps, h, b
+    ],
+)
+def test_tiles_in_the_order_of_the_grid(framework: Framework, order: list[str]) -> None:
+    """Head, sequence and tile that each CTA writes: two of each, tiles of 64 rows of 128 bytes."""
+    shape = shape_of(128, 2, 2, 64, batch=2)
+    written = only(records_of(lowered(shape, "l40s", framework)[0]), Op.WRITE)
+    tile = (written.address - OUTPUT) // (64 * 128)
+    assert [f"{number:03b}" for number in tile[np.argsort(written.requester)]] == order
 
 
 def test_products_hide_softmax_as_the_kernel_lets_them() -> None:
