@@ -4,9 +4,8 @@ Which kernel ran for which shape is said by the measured tables; the cuts are th
 
 - `decode_flash`: FlashAttention-3 (sm_90; under SGLang also sm_80 to sm_87) and FlashAttention-2 (vLLM).
 - `decode_trtllm`: XQA, masked attention, and the generated kernels that all frameworks call on data-centre Blackwell.
-- FlashInfer, under SGLang on sm_89 and sm_120, and under vLLM for an fp8 cache, which FlashAttention-2 cannot read:
-  include/flashinfer/attention/scheduler.cuh (PrefillPlan fills one wave of two CTAs an SM), utils.cuh
-  (FA2DetermineCtaTileQ).
+- `decode_flashinfer`, under SGLang on sm_89 and sm_120, and under vLLM for an fp8 cache, which FlashAttention-2 cannot
+  read.
 - Triton (sglang/srt/layers/attention/triton_ops/decode_attention.py, get_num_kv_splits_triton) for head sizes and
   windows that the others do not have.
 """
@@ -18,7 +17,8 @@ from math import log2
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flash import fa3_ampere_plan, flash_plan
-from simulator.lowering.decode_tile import Plan, Tile, fitting, group_of, key_tiles_of, launched, one_wave
+from simulator.lowering.decode_flashinfer import flashinfer_plan, vector_plan
+from simulator.lowering.decode_tile import Plan, Tile, group_of, key_tiles_of, launched
 from simulator.lowering.decode_trtllm import (
     BLACKWELL,
     CONSUMER_BLACKWELL,
@@ -31,10 +31,7 @@ from simulator.lowering.implementation import Framework
 from simulator.workload.operators import AttentionShape
 
 ADA = 89
-FLASHINFER_CHUNK = 128  # keys a split takes at least
 FLASHINFER_HEADS = (128, 256, 512)
-FLASHINFER_LOOKUPS = 2  # which request and chunk (request_indices), then where its pages are listed (indptr)
-FLASHINFER_RESIDENT = 2  # CTAs an SM that its plan counts on
 TRITON_WIDE = (192,)  # head sizes for which no kernel was generated
 TRITON_HEADS, TRITON_SPLITS = 16, 8  # query heads of a CTA, most splits
 TRITON_PASSES = 4  # of operands through shared memory: K and V go in and out, and each of four warps reads all of Q
@@ -48,7 +45,7 @@ def decode_plan(shape: AttentionShape, hardware: Hardware, framework: Framework)
     datacentre = BLACKWELL <= capability < CONSUMER_BLACKWELL
     if framework is Framework.TRTLLM:
         if datacentre and (shape.head_dim > GENERATED_HEADS or (shape.head_dim == GENERATED_HEADS and shape.window)):
-            return _flashinfer(shape, hardware, head_major=True)
+            return vector_plan(shape, hardware, head_major=True)
         return trtllm_plan(shape, hardware)
     if framework is Framework.SGLANG:
         plan = generated_plan(shape, hardware, head_major=False) if datacentre else _sglang(shape, hardware)
@@ -59,7 +56,7 @@ def decode_plan(shape: AttentionShape, hardware: Hardware, framework: Framework)
         if shape.head_dim in TRITON_WIDE:
             return _triton(shape, hardware)
         if not datacentre:
-            return _flashinfer(shape, hardware, head_major=True)
+            return flashinfer_plan(shape, hardware, head_major=True)
     if datacentre and framework is not Framework.GENERIC:
         return generated_plan(shape, hardware, head_major=True)
     return flash_plan(shape, hardware, framework)
@@ -74,7 +71,7 @@ def _sglang(shape: AttentionShape, hardware: Hardware) -> Plan:
         return fa3_ampere_plan(shape, hardware)
     windowed = shape.window is not None or group_of(shape) in TRITON_GROUPS or shape.head_dim > 256
     if shape.head_dim in FLASHINFER_HEADS and not (windowed and capability >= CONSUMER_BLACKWELL):
-        return _flashinfer(shape, hardware, head_major=False)
+        return vector_plan(shape, hardware, head_major=False)
     return _triton(shape, hardware)
 
 
@@ -89,13 +86,3 @@ def _triton(shape: AttentionShape, hardware: Hardware) -> Plan:
     splits = min(-(-int(cores) // grid), TRITON_SPLITS)
     splits = launched(splits, key_tiles_of(shape, tile))
     return Plan(" triton", tile, splits, heads_outside=True, indexed=True, always_combined=True)
-
-
-def _flashinfer(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:
-    group = group_of(shape)
-    rows = 128 if group > 64 and shape.head_dim < 256 else 64 if group > 16 else 16
-    tile = fitting(Tile(rows, 64, 128, 2, 128, warp_rows=16), shape, hardware)
-    slots = FLASHINFER_RESIDENT * hardware.sm.count
-    splits = one_wave(shape, tile, slots, FLASHINFER_CHUNK)
-    lookups = FLASHINFER_LOOKUPS
-    return Plan(" flashinfer", tile, splits, heads_outside=True, head_major=head_major, lookups=lookups)

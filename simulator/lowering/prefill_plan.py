@@ -28,7 +28,8 @@ from math import ceil
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flash import EFFICIENCY_KEPT
-from simulator.lowering.decode_plan import ADA, FLASHINFER_CHUNK, FLASHINFER_HEADS
+from simulator.lowering.decode_flashinfer import FLASHINFER_CHUNK
+from simulator.lowering.decode_plan import ADA, FLASHINFER_HEADS
 from simulator.lowering.decode_tile import group_of
 from simulator.lowering.decode_trtllm import BLACKWELL, CONSUMER_BLACKWELL, HOPPER
 from simulator.lowering.implementation import Framework

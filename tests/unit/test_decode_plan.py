@@ -242,6 +242,31 @@ def test_xqa_launches_ctas_that_a_window_leaves_without_keys() -> None:
     assert len(np.unique(keys.requester)) == 2
 
 
+@pytest.mark.parametrize(
+    ("heads", "head_dim", "threads", "keys"),
+    [(8, 128, 128, 32), (16, 128, 128, 8), (24, 128, 96, 6), (8, 256, 128, 16), (24, 256, 96, 3), (8, 512, 128, 16)],
+)
+def test_flashinfer_decodes_small_groups_on_the_vector_units(
+    heads: int, head_dim: int, threads: int, keys: int
+) -> None:
+    """A row of threads takes a head at 16 bytes each: 128 elements are 16 threads, and 128 threads 8 rows.  A group of
+    one takes four keys a row, others one, shared by the rows of a group: 3 heads leave room for 2 x 3 rows of 16."""
+    small = plan("l40s", Framework.SGLANG, heads=heads, head_dim=head_dim)
+    assert (small.name, small.tile.matrix) == (" flashinfer", False)
+    assert (small.tile.queries, small.tile.threads, small.tile.keys) == (heads // 8, threads, keys)
+    for change in ({"heads": 32}, {"kv_dtype": Dtype.FP8}):  # groups of four, fp8: matrix units
+        assert plan("l40s", Framework.SGLANG, **{"heads": heads, "head_dim": head_dim} | change).tile.matrix
+    assert plan("l40s", Framework.VLLM, heads=heads, head_dim=128, kv_dtype=Dtype.FP8).tile.matrix
+
+
+def test_flashinfer_on_the_vector_units_fills_one_wave() -> None:
+    """Groups of two: 8 CTAs an SM by registers (64 x 128 threads), 1136 on 142 SMs, for 2 x 8 pieces of work: 71 splits
+    of 4096 keys would be short of 128 keys each, so 32 are made; 16 x 8 pieces leave room for 8."""
+    assert plan("l40s", Framework.SGLANG, heads=16, batch=2).splits == 32
+    assert plan("l40s", Framework.SGLANG, heads=16, batch=16).splits == 8
+    assert plan("l40s", Framework.SGLANG, heads=16, batch=256).splits == 1
+
+
 def main_kernel(on: str, framework: Framework, **changes: Any) -> TracedKernel:
     """Return the first kernel of decode attention of a Llama-like layer with some of its shape changed."""
     usual = {"batch": 4, "kv_len": 64, "heads": 32, "kv_heads": 8, "head_dim": 128, "page_tokens": 64}

@@ -1,0 +1,53 @@
+"""FlashInfer's decode kernels: tiles and splits, one wave of CTAs, each of 128 keys at least.
+
+- On the matrix units (its kernel for prompts): scheduler.cuh (PrefillPlan fills two CTAs an SM), utils.cuh
+  (FA2DetermineCtaTileQ).
+- On the vector units: decode.cuh and scheduler.cuh (BatchDecodeWithPagedKVCacheWorkEstimationDispatched), as many CTAs
+  as fit.  SGLang (should_use_tensor_core) and TensorRT-LLM (FlashInferAttentionMetadata._use_tensor_cores) run it for
+  16-bit caches and groups of fewer than four query heads.
+"""
+
+from __future__ import annotations
+
+from simulator.hardware import Dtype, Hardware
+from simulator.lowering.decode_tile import Plan, Tile, fitting, group_of, one_wave, shared_bytes
+from simulator.workload.operators import AttentionShape
+
+FLASHINFER_CHUNK = 128  # keys a split takes at least
+LOOKUPS = 2  # which request and chunk (request_indices), then where its pages are listed (indptr)
+RESIDENT = 2  # CTAs an SM that the plan of the kernel on the matrix units counts on
+MATRIX_GROUP = 4  # query heads per KV head from which that kernel takes a 16-bit cache
+VECTOR_THREADS, VECTOR_BYTES = 128, 16  # of a CTA at least; of a thread's load, or a 32nd of a head if that is more
+VECTOR_REGISTERS = 64  # assumed
+
+
+def flashinfer_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:
+    """Return the kernel on the matrix units."""
+    group = group_of(shape)
+    rows = 128 if group > 64 and shape.head_dim < 256 else 64 if group > 16 else 16
+    tile = fitting(Tile(rows, 64, 128, 2, 128, warp_rows=16), shape, hardware)
+    return _plan(shape, tile, RESIDENT * hardware.sm.count, head_major)
+
+
+def vector_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:
+    """Return the kernel that a framework chooses by type and group: a thread row holds the query of a head, and several
+    of them share the keys of a tile."""
+    group = group_of(shape)
+    if shape.kv_dtype is Dtype.FP8 or group >= MATRIX_GROUP:
+        return flashinfer_plan(shape, hardware, head_major)
+    row = shape.head_dim // max(VECTOR_BYTES // shape.kv_dtype.bytes, shape.head_dim // 32)
+    deep = max(1, VECTOR_THREADS // (row * group))
+    keys = (4 if group == 1 else 1) * group * deep
+    tile = Tile(group, keys, row * group * deep, 4, VECTOR_REGISTERS, matrix=False)
+    sm = hardware.sm
+    resident = min(
+        sm.threads // tile.threads,
+        sm.registers // (VECTOR_REGISTERS * tile.threads),
+        sm.shared_memory_bytes // (shared_bytes(shape, tile) + sm.cta_reserved_bytes),
+    )
+    return _plan(shape, tile, resident * sm.count, head_major)
+
+
+def _plan(shape: AttentionShape, tile: Tile, slots: int, head_major: bool) -> Plan:
+    splits = one_wave(shape, tile, slots, FLASHINFER_CHUNK)
+    return Plan(" flashinfer", tile, splits, heads_outside=True, head_major=head_major, lookups=LOOKUPS)
