@@ -37,7 +37,7 @@ class Implementation(Spec):
     matrix_efficiency: Annotated[float, Field(gt=0, le=1)]  # part of the peak matrix rate that the main loop keeps up
     softmax_exposed: Annotated[float, Field(ge=0, le=1)] = 1.0  # part of a prompt's softmax that no product hides
     run_gap_ps: Annotated[Picoseconds, Field(ge=0)] = 0  # DRAM's data bus stands still after a run of a tile's row
-    cast_cycles: Annotated[int, Field(ge=0)] = 0  # of a CTA that casts an fp8 product's input, besides loads and stores
+    cast_cycles: Annotated[int, Field(ge=0)] = 0  # of an fp8 input's cast, besides loads and stores (quantise.py)
     spilled_passes: Annotated[float, Field(ge=1)] = 1.0  # times spilled operands cross shared memory
     transposed_per_clock: Annotated[float, Field(gt=0)] = 16.0  # bytes of an fp8 V that an SM turns a clock
     fp8_efficiency: Annotated[float | None, Field(gt=0, le=1)] = None  # the same of products in fp8, if it differs

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from simulator import hardware
-from simulator.hardware import Dtype
 from simulator.lowering.implementation import Framework, implementations
 from simulator.lowering.quantise import Cast, lower_quantise
-from simulator.memory.occupancy import ctas_per_sm
+from simulator.memory import Device
 from simulator.run.cases import GemmCase
 from simulator.run.predict import predict
+from simulator.system import run_stream
 from simulator.trace.record import Op, TracedKernel
 
 H100 = hardware.load("h100-sxm").spec
@@ -37,7 +37,7 @@ def moved(kernel: TracedKernel, op: Op, base: int) -> int:
     ("framework", "names", "looks"),
     [
         (Framework.GENERIC, [], 0),
-        (Framework.VLLM, ["quantise"], 1),
+        (Framework.VLLM, ["quantise"], 2),
         (Framework.SGLANG, ["quantise"], 2),
         (Framework.TRTLLM, ["clear scale", "maximum", "quantise", "copy scale"], 2),
     ],
@@ -57,17 +57,25 @@ def test_sglang_takes_eight_rows_a_cta_from_sixteen_rows_per_sm_on() -> None:
     assert kernels(Framework.SGLANG, many - 1, 4096)[0].header.requesters == many - 1
 
 
-def test_vllm_casts_a_row_at_a_time_on_an_sm() -> None:
-    """1980 cycles of an H100 are 1 us: what a cast takes grows by more than that for every 132 rows."""
-    header = kernels(Framework.VLLM, 264, 64)[0].header
-    assert ctas_per_sm(H100.sm, header) == 1
-    assert header.prologue_ps == 1_000_000
+@pytest.mark.parametrize(("columns", "rounds"), [(64, 1), (2048, 1), (2049, 2), (16384, 8)])
+def test_an_sm_takes_as_long_for_each_2048_columns_of_vllms_rows_and_for_their_reduction(
+    columns: int, rounds: int
+) -> None:
+    """1980 cycles of an H100 are 1 us: of 1320 rows each SM has ten, one after the other."""
+    (kernel,) = kernels(Framework.VLLM, 1320, columns)
+    cycles = np.concatenate([records.compute_cycles for records in kernel.chunks])
+    assert cycles.sum() == 1320 * (rounds + 1) * 1980
+    took_s = run_stream(Device(H100), [kernel])[-1].end_ps * 1e-12
+    assert took_s == pytest.approx(10 * (rounds + 1) * 1e-6, rel=0.15)
 
-    def time_s(rows: int) -> float:
-        case = GemmCase(m=rows, n=64, k=64, dtype=Dtype.FP8, framework=Framework.VLLM)
-        return predict(case, H100, SCALARS).time_s
 
-    assert 9e-6 < time_s(132 * 10) - time_s(132 * 3) < 14e-6
+def test_a_scale_is_cleared_by_no_kernel() -> None:
+    """What a graph needs for it is the same on a device whose kernels follow one another sooner."""
+    for name in ("h100-sxm", "b200-sxm"):
+        device = hardware.load(name).spec
+        first = next(lower_quantise(Cast(64, 64, SOURCE, OUTPUT, SCALE), Framework.TRTLLM, device, SCALARS))
+        took_ps = first.header.prologue_ps + device.launch.graph_ps + device.launch.cta_start_ps
+        assert took_ps == 3_200_000
 
 
 def test_a_cast_takes_its_launches_and_its_bytes() -> None:
