@@ -61,11 +61,16 @@ class ClassReuse:
 @dataclass(frozen=True)
 class MissRatioCurve:
     """Miss ratio of a fully associative LRU cache by its capacity: `miss_ratio[i]` holds from `capacity_bytes[i]` to
-    the next.  `standard_error` is None where all of the trace was looked at."""
+    the next.
+
+    `standard_error` is None where all of the trace was looked at.  Below `resolution_bytes` a sample tells nothing: it
+    takes all of a page that it looks at to be apart from the next such page.
+    """
 
     capacity_bytes: Int64Array
     miss_ratio: NDArray[np.float64]
     standard_error: NDArray[np.float64] | None
+    resolution_bytes: int
 
     def at(self, capacity_bytes: int) -> float:
         """Return the miss ratio of a cache of `capacity_bytes`."""
@@ -240,12 +245,13 @@ def tensor_space(tensors: Sequence[TensorRange]) -> tuple[Space, list[str]]:
 
 
 def _chosen(kernels: Iterable[TracedKernel], pattern: str | None) -> Iterator[TracedKernel]:
-    """Yield the kernels whose name or operator matches; raises TraceError when none does."""
+    """Yield the kernels whose name, or its first words, or operator matches; raises TraceError when none does."""
+    patterns = () if pattern is None else (pattern, f"{pattern} *")
     seen: dict[str, None] = {}
     found = False
     for traced in kernels:
         header = traced.header
-        if pattern is None or any(fnmatchcase(name, pattern) for name in (header.name, header.operator)):
+        if pattern is None or any(fnmatchcase(name, p) for name in (header.name, header.operator) for p in patterns):
             found = True
             yield traced
         seen |= dict.fromkeys((header.operator, header.name))
@@ -257,8 +263,6 @@ def _chosen(kernels: Iterable[TracedKernel], pattern: str | None) -> Iterator[Tr
 
 def _reuse(granularity: str, counted: Counted, kernel_names: list[str], tensor_names: list[str]) -> Reuse:
     unit = counted.unit_bytes
-    capacities, misses = counted.misses()
-    error = counted.miss_error(capacities)
     footprint = counted.first_touches
     windows, mean = mean_working_set(counted.gaps, counted.accesses, footprint)
     start, touched, new = (column * unit for column in counted.windows.T)
@@ -272,7 +276,7 @@ def _reuse(granularity: str, counted: Counted, kernel_names: list[str], tensor_n
         accesses=counted.accesses,
         footprint_bytes=footprint * unit,
         sampling_rate=counted.rate,
-        curve=MissRatioCurve(capacities * unit, np.minimum(1, misses / counted.accesses), error),
+        curve=_curve(counted),
         classes=tuple(_classes(counted, kernel_names, tensor_names)),
         working_set=WorkingSet(
             tuple((windows * unit).tolist()),
@@ -283,6 +287,13 @@ def _reuse(granularity: str, counted: Counted, kernel_names: list[str], tensor_n
         ),
         flows=tuple(sorted(flows, key=lambda flow: -flow.bytes)),
     )
+
+
+def _curve(counted: Counted) -> MissRatioCurve:
+    capacities, misses = counted.misses()
+    ratio = np.minimum(1, misses / counted.accesses)
+    size = capacities * counted.unit_bytes
+    return MissRatioCurve(size, ratio, counted.miss_error(capacities), counted.resolution_bytes)
 
 
 def _classes(counted: Counted, kernel_names: list[str], tensor_names: list[str]) -> Iterator[ClassReuse]:

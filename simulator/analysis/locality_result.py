@@ -70,6 +70,7 @@ def _curve(curve: MissRatioCurve) -> Json:
     return {
         "capacity_bytes": curve.capacity_bytes[kept].tolist(),
         "miss_ratio": curve.miss_ratio[kept].tolist(),
+        "resolution_bytes": curve.resolution_bytes,
         "standard_error": None if curve.standard_error is None else curve.standard_error[kept].tolist(),
     }
 

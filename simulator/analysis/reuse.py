@@ -81,6 +81,11 @@ class Counted:
     gaps: Int64Array
     windows: Int64Array
 
+    @property
+    def resolution_bytes(self) -> int:
+        """Capacity from which misses are told apart: of a sample, what one page looked at stands for."""
+        return self.unit_bytes if self.rate == 1 else round(max(PAGE_BYTES, self.unit_bytes) / self.rate)
+
     @cached_property
     def first_touches(self) -> int:
         """Units touched, each counted once."""

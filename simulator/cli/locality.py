@@ -23,7 +23,11 @@ GRANULARITIES = ("sector", "line", "tile")
 
 @click.command("locality")
 @click.argument("trace_file", metavar="TRACE", type=click.Path(path_type=Path))
-@click.option("--kernel", metavar="NAME", help="Only kernels of this name or operator (* and ? match), as if alone.")
+@click.option(
+    "--kernel",
+    metavar="NAME",
+    help="Only kernels of this name, its first words, or this operator (* and ? match), as if alone.",
+)
 @click.option(
     "--granularity", "chosen", type=click.Choice(GRANULARITIES), multiple=True, help="May be repeated.  [default: all]"
 )

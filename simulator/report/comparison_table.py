@@ -113,6 +113,7 @@ def _parts(comparison: Json) -> Iterator[Any]:
 
 def _configuration(comparison: Json) -> Table:
     table = _table("setting", *map(letter, range(len(comparison["runs"]))))
+    table.columns[0].overflow = "fold"  # keys differ in their ends
     for row in comparison["configuration"][:MOST_SETTINGS]:
         table.add_row(plain(row["key"]), *map(plain, row["values"]))
     return table

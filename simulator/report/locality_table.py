@@ -78,11 +78,19 @@ def _headline(found: Json) -> str:
 
 def _title(entry: Json) -> str:
     looked = "" if entry["sampling_rate"] == 1 else f"   sampled: 1 page in {round(1 / entry['sampling_rate'])}"
-    if looked and entry["miss_ratio_curve"]["standard_error"]:
-        looked += f", miss ratios within {100 * max(entry['miss_ratio_curve']['standard_error']):.2f} points (1 sigma)"
+    if looked and (error := _error(entry["miss_ratio_curve"])) is not None:
+        looked += f",\nmiss ratios within {100 * error:.2f} points (1 sigma)"
     name, size = entry["granularity"], format_bytes(entry["unit_bytes"])
     accesses, footprint = format_count(entry["accesses"]), format_bytes(entry["footprint_bytes"])
     return f"By {name} of {size}: {accesses} accesses, footprint {footprint}{looked}"
+
+
+def _error(curve: Json) -> float | None:
+    """Return the largest standard error at a capacity that can be told, None without sampling."""
+    if not curve["standard_error"]:
+        return None
+    pairs = zip(curve["capacity_bytes"], curve["standard_error"], strict=True)
+    return max((error for capacity, error in pairs if capacity >= curve["resolution_bytes"]), default=None)
 
 
 def _table(*columns: str, text: int = 1) -> Table:
@@ -106,12 +114,13 @@ def _classes(entry: Json) -> Table:
             counts[next(i for i, (_, bound) in enumerate(DISTANCES) if start < bound)] += count
         name = part["tensor_class"] or part["kernel_class"] or "everything"
         shares = (_share(count, part["accesses"]) for count in (part["first_touches"], *counts))
-        table.add_row(name.replace("_", " "), format_count(part["accesses"]), *shares)
+        about = "" if entry["sampling_rate"] == 1 else "~"
+        table.add_row(name.replace("_", " "), about + format_count(part["accesses"]), *shares)
     return table
 
 
 def _misses(entry: Json, capacity_bytes: int | None) -> Table:
-    """The miss ratio at powers of four, and at the capacity pointed out."""
+    """The miss ratio at powers of four, and at the capacity pointed out, where it can be told."""
     curve = entry["miss_ratio_curve"]
     top = max(curve["capacity_bytes"][-1], 1)
     capacities = {1 << 2 * i for i in range(5, 25) if 1 << 2 * i < 4 * top}
@@ -120,6 +129,9 @@ def _misses(entry: Json, capacity_bytes: int | None) -> Table:
     table = _table("LRU cache of", *(format_bytes(capacity) for capacity in shown))
     ratios = []
     for capacity in shown:
+        if capacity < curve["resolution_bytes"]:
+            ratios.append("–")
+            continue
         place = max(i for i, start in enumerate(curve["capacity_bytes"]) if start <= capacity)
         ratios.append(f"{100 * curve['miss_ratio'][place]:.1f} %")
     table.add_row("misses", *ratios)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from simulator.units import PS_PER_S
 BOUND = 0.6
 """A server busy for less than this part of the time does not bound it: what does is latency, that is the number of
 requests in flight."""
+
+LAUNCH = "launch"
+CONCURRENCY = "concurrency"
 
 
 def utilizations(counters: NDArray[np.int64], time_ps: int, hardware: Hardware) -> dict[str, float]:
@@ -44,7 +48,20 @@ def limiter(
     `below` adds the utilizations of what lies below device memory.
     """
     if launch_ps > time_ps:
-        return "launch"
+        return LAUNCH
     busy = utilizations(counters, time_ps, hardware) | dict(below or {})
     busiest = max(busy, key=lambda name: busy[name])
-    return busiest if busy[busiest] >= BOUND else "concurrency"
+    return busiest if busy[busiest] >= BOUND else CONCURRENCY
+
+
+def run_limiter(overall: str, kernels: Iterable[tuple[str, int]], launch_ps: int) -> str:
+    """Return what bounds a run: a server that bounds it as a whole (`overall`), or else what bounds it longest.
+
+    `kernels` are their limiters and times (ps); `launch_ps` is the time between kernels because of launches.
+    """
+    if overall != CONCURRENCY:
+        return overall
+    longest = Counter({LAUNCH: launch_ps})
+    for name, time_ps in kernels:
+        longest[name] += time_ps
+    return longest.most_common(1)[0][0]

@@ -22,7 +22,7 @@ from simulator.run import below
 from simulator.run.concurrency import concurrency, in_flight
 from simulator.run.generate import Trace
 from simulator.run.ledger import ledger
-from simulator.run.limits import limiter
+from simulator.run.limits import limiter, run_limiter
 from simulator.run.provenance import commit
 from simulator.run.simulate import CopyTotals, KernelOutcome, Outcome
 from simulator.units import PS_PER_S
@@ -89,7 +89,6 @@ def _summary(trace: Trace, outcome: Outcome, hardware: Hardware, total: NDArray[
     flops = _flops(outcome)
     dram_bytes = sum(_device_memory_bytes(total, outcome.copies))
     dtype = Dtype(workload.get("activation_dtype", "bf16"))
-    launch_ps = sum(kernel.launch_ps for kernel in outcome.kernels)
     return {
         "time_s": seconds,
         "ttft_s": first if phase in ("prefill", "generate") else None,
@@ -99,9 +98,19 @@ def _summary(trace: Trace, outcome: Outcome, hardware: Hardware, total: NDArray[
         "dram_bytes": dram_bytes,
         "arithmetic_intensity": flops / dram_bytes if dram_bytes else None,
         "energy_j": None,
-        "limiter": limiter(total, time_ps, launch_ps, hardware, below.utilizations(hardware, outcome.copies, time_ps)),
+        "limiter": _limiter(outcome, hardware, total, time_ps),
         "peak_flops_per_s": hardware.tensor_flops_per_s(dtype),
     }
+
+
+def _limiter(outcome: Outcome, hardware: Hardware, total: NDArray[np.int64], time_ps: int) -> str:
+    launch_ps = sum(kernel.launch_ps for kernel in outcome.kernels)
+    overall = limiter(total, time_ps, launch_ps, hardware, below.utilizations(hardware, outcome.copies, time_ps))
+    return run_limiter(overall, ((_kernel_limiter(k, hardware), k.time_ps) for k in outcome.kernels), launch_ps)
+
+
+def _kernel_limiter(kernel: KernelOutcome, hardware: Hardware) -> str:
+    return limiter(kernel.counters, kernel.time_ps, kernel.launch_ps, hardware)
 
 
 def _flops(outcome: Outcome) -> int:
@@ -202,7 +211,7 @@ def _kernel(kernel: KernelOutcome, hardware: Hardware) -> Json:
         **{name: int(counters[index]) for name, index in SECTORS.items()},
         "l2_read_bytes": int(counters[counter.L2_READ_BYTES]),
         **in_flight(counters, kernel.time_ps, hardware),
-        "limiter": limiter(counters, kernel.time_ps, kernel.launch_ps, hardware),
+        "limiter": _kernel_limiter(kernel, hardware),
         "extrapolated": kernel.start_ps is None,
         "ledger": ledger(counters, (kernel.gap.launch_ps, kernel.gap.copies_ps), hardware),
     }

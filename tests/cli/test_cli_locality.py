@@ -31,6 +31,7 @@ def test_a_loop_worked_by_hand(tierscope: Command, loop: str) -> None:
     assert line["miss_ratio_curve"] == {
         "capacity_bytes": [0, 384],
         "miss_ratio": [1.0, 3 / 9],
+        "resolution_bytes": 128,
         "standard_error": None,
     }
     whole = line["classes"][0]
@@ -121,11 +122,17 @@ def test_a_model_s_trace_has_all_classes(shared: Command, traced: str) -> None:
     alone = shared("trace", "locality", traced, "--kernel", "gemm", "--granularity", "line", "--format", "json").json
     assert alone["kernel"] == "gemm"
     assert {part["kernel_class"] for part in alone["granularities"][0]["classes"]} == {None, "gemm"}
+    head = shared("trace", "locality", traced, "--kernel", "lm_head", "--granularity", "line", "--format", "json").json
+    assert (head["kernel"], head["kernels"]) == ("lm_head", 1)
     sampled = shared("trace", "locality", traced, "--granularity", "line", "--sample", "0.125", "--format", "json").json
     (line,) = sampled["granularities"]
     assert line["sampling_rate"] == 0.125
     assert max(line["miss_ratio_curve"]["standard_error"]) > 0
-    assert "1 page in 8" in shared("trace", "locality", traced, "--sample", "0.125").out
+    assert line["miss_ratio_curve"]["resolution_bytes"] == 8 * 4096
+    table = shared("trace", "locality", traced, "--sample", "0.125", "--granularity", "line").out
+    assert "1 page in 8" in table
+    (misses,) = (row.split()[1:] for row in table.splitlines() if row.startswith("misses"))
+    assert misses[0] == "–", "a cache of 1 KiB is smaller than what one page of the sample stands for"
 
 
 def test_explain_gives_every_miss_a_reason(shared: Command, traced: str) -> None:

@@ -38,7 +38,8 @@ def locality() -> dict[str, Any]:
         "unit_bytes": 128,
         "accesses": 100,
         "sampling_rate": 0.5,
-        "miss_ratio_curve": {"capacity_bytes": [0, 128, 8192], "miss_ratio": [1.0, 0.9, 0.6], "standard_error": None},
+        "miss_ratio_curve": {"capacity_bytes": [0, 128, 8192], "miss_ratio": [1.0, 0.9, 0.6], "standard_error": None}
+        | {"resolution_bytes": 128},
         "classes": [
             reuse(None, None, 60, **far),
             reuse(None, "weights", 50),
@@ -205,7 +206,12 @@ def test_a_single_access_has_no_distances_and_still_a_picture() -> None:
     alone = locality()
     for entry in alone["granularities"]:
         entry |= {"accesses": 1, "classes": [reuse(None, "weights", 1), reuse("gemm", None, 1)]}
-        entry["miss_ratio_curve"] = {"capacity_bytes": [0], "miss_ratio": [1.0], "standard_error": None}
+        entry["miss_ratio_curve"] = {
+            "capacity_bytes": [0],
+            "miss_ratio": [1.0],
+            "standard_error": None,
+            "resolution_bytes": 32,
+        }
         entry["working_set"] = {"window_bytes": [32], "mean_bytes": [32.0]}
         entry["over_time"] = {"start_bytes": [0], "touched_bytes": [32], "new_bytes": [32]}
     result = sample() | {"locality": alone}

@@ -61,7 +61,7 @@ def draw_miss_ratio(result: Result) -> Figure | None:
     entries = _granularities(result)
     if not entries:
         return None
-    capacities = [size for entry in entries for size in entry["miss_ratio_curve"]["capacity_bytes"] if size > 0]
+    capacities = [size for entry in entries for size, _ in _steps(entry)]
     caches = list(_caches(result))
     reach = capacities + [size for _, size, _ in caches]
     if not reach:
@@ -77,11 +77,15 @@ def draw_miss_ratio(result: Result) -> Figure | None:
     return {"data": traces, "layout": look}
 
 
-def _curve(entry: Json, high: float) -> Figure:
+def _steps(entry: Json) -> list[tuple[int, float]]:
+    """Return the capacities that can be told apart, with their miss ratios."""
     curve = entry["miss_ratio_curve"]
-    known = [
-        (size, ratio) for size, ratio in zip(curve["capacity_bytes"], curve["miss_ratio"], strict=True) if size > 0
-    ]
+    steps = zip(curve["capacity_bytes"], curve["miss_ratio"], strict=True)
+    return [(size, ratio) for size, ratio in steps if size >= curve["resolution_bytes"]]
+
+
+def _curve(entry: Json, high: float) -> Figure:
+    known = _steps(entry)
     last = known[-1][1] if known else 0.0
     ink, dash = GRANULARITY_LOOKS.get(entry["granularity"], (MUTED, "solid"))
     return {
