@@ -2,7 +2,8 @@
 
 - vLLM (v1/attention/backends): the new K and V are stored, and cast on the way.  FlashAttention-2 swaps query groups
   and tokens (seqlenq_ngroups_swapped): the result is copied to its place, and where sequences and KV heads have to
-  change places the queries are copied before and the result once more.
+  change places the queries are copied before and the result once more.  FlashInfer's result is multiplied by the scale
+  of V in place (flashinfer/decode.py, run).
 - SGLang (srt/mem_cache/memory_pool.py, srt/layers/attention): K and V are cast to fp8 one by one and stored; so is the
   query where the kernel multiplies in fp8.  Where the heads of K and V differ, PyTorch's index_put stores each, after
   it has turned their places into 64-bit numbers.  FlashAttention-3 plans its splits in a kernel of one CTA
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.hardware import Dtype, Hardware
+from simulator.lowering.decode_flashinfer import FLASHINFER
 from simulator.lowering.decode_plan import decode_plan
 from simulator.lowering.decode_tile import Plan, group_of, windowed
 from simulator.lowering.decode_trtllm import on_hopper_tensor_cores
@@ -91,6 +93,8 @@ def lower_small(small: Small, kernel: int, layer: int | None, step: int) -> Trac
 
 def _vllm(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
     size = _query_bytes(shape)
+    if plan.name == FLASHINFER:
+        return Around((), 1, (), (Small("scale", at.output, size, at.output, size),))
     swapped = plan.name == "" and group_of(shape) > 1 and not windowed(shape)
     moved = swapped and shape.kv_heads > 1 and shape.batch > 1
     copy = Small("copy", at.output, size, at.scratch, size)

@@ -1,7 +1,8 @@
 """FlashInfer's decode kernels: tiles and splits, one wave of CTAs, each of 128 keys at least.
 
 - On the matrix units (its kernel for prompts): scheduler.cuh (PrefillPlan fills two CTAs an SM), utils.cuh
-  (FA2DetermineCtaTileQ).
+  (FA2DetermineCtaTileQ), prefill.cuh (BatchPrefillWithPagedKVCacheDispatched: keys of a tile).  Under vLLM, whose plan
+  is made for CUDA graphs up to 512 sequences, parts are added up by a second kernel even where there is one.
 - On the vector units: decode.cuh and scheduler.cuh (BatchDecodeWithPagedKVCacheWorkEstimationDispatched), as many CTAs
   as fit.  SGLang (should_use_tensor_core) and TensorRT-LLM (FlashInferAttentionMetadata._use_tensor_cores) run it for
   16-bit caches and groups of fewer than four query heads.
@@ -13,19 +14,29 @@ from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_tile import Plan, Tile, fitting, group_of, one_wave, shared_bytes
 from simulator.workload.operators import AttentionShape
 
+FLASHINFER = " flashinfer"
 FLASHINFER_CHUNK = 128  # keys a split takes at least
 LOOKUPS = 2  # which request and chunk (request_indices), then where its pages are listed (indptr)
 RESIDENT = 2  # CTAs an SM that the plan of the kernel on the matrix units counts on
+WARPS, STEP_KEYS = 4, 16  # of that kernel's CTA; of a warp's step, which reads K and V
+MOST_STEPS = 8  # of a warp in a tile, by registers; half as many where a warp has two steps of rows
 MATRIX_GROUP = 4  # query heads per KV head from which that kernel takes a 16-bit cache
 VECTOR_THREADS, VECTOR_BYTES = 128, 16  # of a CTA at least; of a thread's load, or a 32nd of a head if that is more
 VECTOR_REGISTERS = 64  # assumed
 
 
 def flashinfer_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:
-    """Return the kernel on the matrix units."""
+    """Return the kernel on the matrix units: a tile has as many keys, a power of two of steps, as leave room for two
+    CTAs in shared memory, or for one where two cannot have a step each."""
     group = group_of(shape)
     rows = 128 if group > 64 and shape.head_dim < 256 else 64 if group > 16 else 16
-    tile = fitting(Tile(rows, 64, 128, 2, 128, warp_rows=16), shape, hardware)
+    step = STEP_KEYS * (WARPS if rows == 16 else 1)  # up to 16 rows warps share the keys of a tile, else its rows
+    query = rows * shape.head_dim * shape.activation_dtype.bytes
+    pair = 2 * step * shape.head_dim * shape.kv_dtype.bytes
+    resident = RESIDENT if RESIDENT * (query + pair) <= hardware.sm.shared_memory_bytes else 1
+    room = (hardware.sm.shared_memory_bytes // resident - query) // pair
+    steps = 1 << (max(1, min(room, MOST_STEPS // (2 if rows > 64 else 1))).bit_length() - 1)
+    tile = fitting(Tile(rows, step * steps, 128, 2, 128, warp_rows=16), shape, hardware)
     return _plan(shape, tile, RESIDENT * hardware.sm.count, head_major)
 
 
@@ -50,4 +61,4 @@ def vector_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> 
 
 def _plan(shape: AttentionShape, tile: Tile, slots: int, head_major: bool) -> Plan:
     splits = one_wave(shape, tile, slots, FLASHINFER_CHUNK)
-    return Plan(" flashinfer", tile, splits, heads_outside=True, head_major=head_major, lookups=LOOKUPS)
+    return Plan(FLASHINFER, tile, splits, heads_outside=True, head_major=head_major, lookups=LOOKUPS)

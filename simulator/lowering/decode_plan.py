@@ -32,6 +32,7 @@ from simulator.workload.operators import AttentionShape
 
 ADA = 89
 FLASHINFER_HEADS = (128, 256, 512)
+VLLM_GRAPH_BATCH = 512  # sequences up to which FlashInfer plans for a CUDA graph (decode_cudagraph_max_bs)
 TRITON_WIDE = (192,)  # head sizes for which no kernel was generated
 TRITON_HEADS, TRITON_SPLITS = 16, 8  # query heads of a CTA, most splits
 TRITON_PASSES = 4  # of operands through shared memory: K and V go in and out, and each of four warps reads all of Q
@@ -56,7 +57,8 @@ def decode_plan(shape: AttentionShape, hardware: Hardware, framework: Framework)
         if shape.head_dim in TRITON_WIDE:
             return _triton(shape, hardware)
         if not datacentre:
-            return flashinfer_plan(shape, hardware, head_major=True)
+            plan = flashinfer_plan(shape, hardware, head_major=True)
+            return replace(plan, always_combined=shape.batch <= VLLM_GRAPH_BATCH)
     if datacentre and framework is not Framework.GENERIC:
         return generated_plan(shape, hardware, head_major=True)
     return flash_plan(shape, hardware, framework)

@@ -267,6 +267,29 @@ def test_flashinfer_on_the_vector_units_fills_one_wave() -> None:
     assert plan("l40s", Framework.SGLANG, heads=16, batch=256).splits == 1
 
 
+@pytest.mark.parametrize(
+    ("on", "changes", "keys"),
+    [
+        ("l40s", {}, 64),  # 100 KiB: 2 x (4 + 32) leave one step of four warps' 16 keys
+        ("l40s", {"kv_dtype": Dtype.FP8}, 128),
+        ("l40s", {"head_dim": 256}, 64),  # 8 + 64: one CTA
+        ("b200-sxm", {"kv_dtype": Dtype.FP8, "window": 8, "head_dim": 256}, 128),  # 228 KiB
+        ("l40s", {"heads": 256}, 64),  # 32 rows: warps share 64 rows, 16 + 4 x 8 KiB
+        ("l40s", {"heads": 1024, "kv_dtype": Dtype.FP8}, 64),  # 128 rows: 32 + 4 x 4 KiB
+    ],
+)
+def test_tiles_of_flashinfer_leave_room_for_two_ctas(on: str, changes: dict[str, Any], keys: int) -> None:
+    """A step of 16 keys and head size 128 takes 8 KiB of K and V in 16 bits."""
+    framework = Framework.TRTLLM if "window" in changes else Framework.SGLANG
+    assert plan(on, framework, **changes).tile.keys == keys
+
+
+def test_flashinfer_adds_parts_up_where_vllm_may_capture_a_graph() -> None:
+    for batch, combined in ((512, True), (513, False)):
+        assert plan("l40s", Framework.VLLM, kv_dtype=Dtype.FP8, batch=batch).always_combined is combined
+        assert not plan("l40s", Framework.SGLANG, kv_dtype=Dtype.FP8, batch=batch).always_combined
+
+
 def main_kernel(on: str, framework: Framework, **changes: Any) -> TracedKernel:
     """Return the first kernel of decode attention of a Llama-like layer with some of its shape changed."""
     usual = {"batch": 4, "kv_len": 64, "heads": 32, "kv_heads": 8, "head_dim": 128, "page_tokens": 64}
