@@ -22,7 +22,7 @@ WARPS, STEP_KEYS = 4, 16  # of that kernel's CTA; of a warp's step, which reads 
 MOST_STEPS = 8  # of a warp in a tile, by registers; half as many where a warp has two steps of rows
 MATRIX_GROUP = 4  # query heads per KV head from which that kernel takes a 16-bit cache
 VECTOR_THREADS, VECTOR_BYTES = 128, 16  # of a CTA at least; of a thread's load, or a 32nd of a head if that is more
-VECTOR_REGISTERS = 64  # assumed
+VECTOR_REGISTERS = 56  # of groups of two at head size 128, profiled (the RTX 5060 Ti of rows/hit_rates.csv)
 
 
 def flashinfer_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:

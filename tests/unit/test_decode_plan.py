@@ -260,11 +260,13 @@ def test_flashinfer_decodes_small_groups_on_the_vector_units(
 
 
 def test_flashinfer_on_the_vector_units_fills_one_wave() -> None:
-    """Groups of two: 8 CTAs an SM by registers (64 x 128 threads), 1136 on 142 SMs, for 2 x 8 pieces of work: 71 splits
-    of 4096 keys would be short of 128 keys each, so 32 are made; 16 x 8 pieces leave room for 8."""
+    """Groups of two: 9 CTAs an SM by registers (56 x 128 threads), 1278 on 142 SMs, for 2 x 8 pieces of work: 79 splits
+    of 4096 keys would be short of 128 keys each, so 32 are made; 16 x 8 pieces leave room for 9.  A profile
+    of 8 sequences of 6144 keys on an RTX 5060 Ti has a grid of 40 x 8."""
     assert plan("l40s", Framework.SGLANG, heads=16, batch=2).splits == 32
-    assert plan("l40s", Framework.SGLANG, heads=16, batch=16).splits == 8
+    assert plan("l40s", Framework.SGLANG, heads=16, batch=16).splits == 9
     assert plan("l40s", Framework.SGLANG, heads=16, batch=256).splits == 1
+    assert plan("rtx-5060-ti", Framework.SGLANG, heads=16, batch=8, kv_len=6144).splits == 5
 
 
 @pytest.mark.parametrize(
