@@ -246,6 +246,8 @@ def look_ahead(m: Int64Array, p: Parameters, program: Int64Array, sm: int, recor
     place = set_at(p, lane, slot, near)
     prefetch(m, place)
     prefetch(m, place + ORDER)
+    prefetch(m, place + READY)
+    prefetch(m, place + READY + 8)
     if near != home:
         place = set_at(p, lane, slot, home)
         prefetch(m, place)
