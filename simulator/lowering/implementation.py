@@ -15,6 +15,9 @@ from pydantic import Field
 from simulator import config
 from simulator.config import Picoseconds, Spec
 
+PROLOGUE_CLOCK_HZ = 2_000_000_000
+"""The SM clock at which `prologue_ps` is stated: set-up is instructions, whose time goes with the clock."""
+
 
 class Framework(StrEnum):
     """Whose kernels run."""
@@ -41,6 +44,10 @@ class Implementation(Spec):
     spilled_passes: Annotated[float, Field(ge=1)] = 1.0  # times spilled operands cross shared memory
     transposed_per_clock: Annotated[float, Field(gt=0)] = 16.0  # bytes of an fp8 V that an SM turns a clock
     fp8_efficiency: Annotated[float | None, Field(gt=0, le=1)] = None  # the same of products in fp8, if it differs
+
+    def prologue_at(self, clock_hz: int) -> int:
+        """Return the picoseconds that a CTA takes besides loads and products at an SM clock."""
+        return self.prologue_ps * PROLOGUE_CLOCK_HZ // clock_hz
 
 
 class Implementations(Spec):

@@ -74,9 +74,10 @@ def lower_prefill(
     tiles = _Tiles(shape, plan)
     cycles = step_cycles(shape, plan, hardware, scalars)
     turnover, masked = 0, mask_cycles(plan)
+    prologue_ps = scalars.prologue_at(hardware.sm.clock_hz)
     if plan.persistent:  # the next tile's queries come when the last one's are done with; its first softmax is alone
         alone = 2 * (1 - scalars.softmax_exposed) * half_softmax_cycles(plan, hardware)
-        turnover = scalars.prologue_ps * hardware.sm.clock_hz // PS_PER_S + math.ceil(0 if plan.overlaps else alone)
+        turnover = prologue_ps * hardware.sm.clock_hz // PS_PER_S + math.ceil(0 if plan.overlaps else alone)
 
     def make_items(item: IntArray, place: IntArray) -> Records:
         program = ProgramBuilder(kernel)
@@ -122,11 +123,11 @@ def lower_prefill(
 
     size = operands.query.rows * operands.query.row_bytes
     if plan.swaps:
-        yield lower_copy(operands.query.address, operands.workspace, size, kernel, layer, step, scalars.prologue_ps)
+        yield lower_copy(operands.query.address, operands.workspace, size, kernel, layer, step, prologue_ps)
         kernel += 1
     if plan.prepares:
         lengths = shape.batch * LENGTH_BYTES
-        yield lower_copy(operands.workspace, operands.workspace, lengths, kernel, layer, step, scalars.prologue_ps)
+        yield lower_copy(operands.workspace, operands.workspace, lengths, kernel, layer, step, prologue_ps=0)
         kernel += 1
     per_item = 6 * -(-shape.kv_len // plan.keys) + 9
     yield traced_parts(
@@ -141,18 +142,16 @@ def lower_prefill(
         make,
     )
     if plan.splits > 1:
-        yield _combination(tiles, items, operands, scalars, kernel + 1, layer, step)
+        yield _combination(tiles, items, operands, prologue_ps, kernel + 1, layer, step)
     if plan.swaps:
-        yield lower_copy(
-            operands.workspace, operands.output.address, size, kernel + 1, layer, step, scalars.prologue_ps
-        )
+        yield lower_copy(operands.workspace, operands.output.address, size, kernel + 1, layer, step, prologue_ps)
 
 
 def _combination(
     tiles: _Tiles,
     items: IntArray,
     operands: Operands,
-    scalars: Implementation,
+    prologue_ps: int,
     kernel: int,
     layer: int | None,
     step: int,
@@ -177,7 +176,7 @@ def _combination(
             program.add(whole * per_tile + lane, Op.WRITE, runs, barrier=True)
     records = program.records()
     records = replace(records, requester=np.unique(records.requester, return_inverse=True)[1].astype(np.int32))
-    launch = Launch(256, 64, COMBINED_ROWS * tiles.part_bytes, 16, scalars.prologue_ps)
+    launch = Launch(256, 64, COMBINED_ROWS * tiles.part_bytes, 16, prologue_ps)
     return traced_whole("prefill attention combine", "prefill_attention", layer, step, launch, 0, records)
 
 
@@ -197,27 +196,27 @@ def lower_cache_write(
     place in the same kernel, 16 bytes of q a thread; a warp a token and head where heads are small.
     """
     layout = kv_layout(shape)
+    prologue_ps = scalars.prologue_at(hardware.sm.clock_hz)
     if framework is Framework.VLLM:
         threads = min(512, shape.kv_heads * shape.head_dim)
-        prologue = scalars.prologue_ps
         if shape.kv_dtype is Dtype.FP8:
-            prologue += CONVERSION_CYCLES * PS_PER_S // hardware.sm.clock_hz
-        how = KvWriteKernel("reshape_and_cache", 1, threads, 40, prologue, in_turn=True)
+            prologue_ps += CONVERSION_CYCLES * PS_PER_S // hardware.sm.clock_hz
+        how = KvWriteKernel("reshape_and_cache", 1, threads, 40, prologue_ps, in_turn=True)
         yield lower_kv_write(write, layout, kernel, None, 0, how)
         return
     if framework is Framework.TRTLLM:
         row = shape.batch * shape.query_len * shape.head_dim * shape.activation_dtype.bytes
         cta_bytes = 8 * 128 if shape.head_dim <= 64 else 256 * 16
         kv_bytes = row * shape.kv_heads * shape.kv_dtype.bytes // shape.activation_dtype.bytes
-        rotary = RotaryKernel(cta_bytes, 256, 64, scalars.prologue_ps)
+        rotary = RotaryKernel(cta_bytes, 256, 64, prologue_ps)
         yield lower_rotary(write, row * (shape.heads + shape.kv_heads), kv_bytes, kernel, rotary)
         return
     if framework is Framework.SGLANG and shape.head_dim == UNEQUAL_HEAD:
         elements = write.source_bytes // 2 // shape.activation_dtype.bytes
         for number, base in enumerate((write.key, write.value)):
-            yield lower_index_put(write, number, base, elements, kernel + number, scalars.prologue_ps)
+            yield lower_index_put(write, number, base, elements, kernel + number, prologue_ps)
         return
-    how = KvWriteKernel("store_cache", 8, 256, prologue_ps=scalars.prologue_ps)
+    how = KvWriteKernel("store_cache", 8, 256, prologue_ps=prologue_ps)
     yield lower_kv_write(write, layout, kernel, None, 0, how)
 
 
@@ -366,4 +365,4 @@ def _launch(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, scalar
     if plan.threads < 3 * 128 and not plan.warp_rows:
         registers = 168
     shared = shared_bytes(shape, plan, hardware)
-    return Launch(plan.threads, registers, shared, plan.stages, scalars.prologue_ps, run)
+    return Launch(plan.threads, registers, shared, plan.stages, scalars.prologue_at(hardware.sm.clock_hz), run)

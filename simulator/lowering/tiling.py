@@ -27,7 +27,6 @@ STORED, BULK_STORED = 10, 64
 """Outputs a cycle with which a CTA ends.  Before bulk copies accumulators of 4 bytes go into shared memory and out at
 128 bytes a cycle, then to L2 at 64: 1 / (8 / 128 + 2 / 64).  With them 16-bit outputs go in, and leave on their own."""
 
-PROLOGUE_CLOCK_HZ = 2_000_000_000  # at which the scalars' prologue is stated
 SHARED_BYTES_PER_CLOCK = 128
 """What an SM reads or writes of its shared memory a clock: 32 banks of 4 bytes (CUDA programming guide)."""
 
@@ -83,7 +82,7 @@ def overhead_ps(tiling: Tiling, hardware: Hardware, scalars: Implementation) -> 
     """Return what a CTA takes besides its main loop: set-up and end, instructions whose time goes with the clock."""
     stored = BULK_STORED if bulk_copies(hardware) else STORED
     end_ps = tiling.tile_m * tiling.tile_n * PS_PER_S // (stored * hardware.sm.clock_hz)
-    return scalars.prologue_ps * PROLOGUE_CLOCK_HZ // hardware.sm.clock_hz + end_ps
+    return scalars.prologue_at(hardware.sm.clock_hz) + end_ps
 
 
 def warmup_ps(hardware: Hardware, scalars: Implementation) -> int:
