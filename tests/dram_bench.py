@@ -45,7 +45,7 @@ def memory(standard: str, **hbm: Any) -> Hardware:
 
 def reference(standard: str) -> Hardware:
     """Return the memory of one of the reference's two configurations."""
-    return memory(**(REFERENCE[standard] | {"queue": 32}))  # writes its controllers hold
+    return memory(**(REFERENCE[standard] | {"queue": 32, "turn": "overlapped"}))  # as its controllers do
 
 
 def pattern(

@@ -44,6 +44,7 @@ class Hbm(Spec):
     bank_hash: tuple[Annotated[int, Field(ge=0, le=40)], ...]  # bank and group bits are xored with row >> each of these
     queue: Annotated[int, Field(ge=4, le=1024)]  # writes a channel's controller holds, in least transfers
     page_policy: Literal["open", "closed"]
+    turn: Literal["overlapped", "serial"]  # rows of the other direction open while the last data move, or only then
     latency_ps: PositiveTime  # what a miss adds to l2.hit_latency with the row open, unloaded, t_cl included
     n_bl: Count  # a burst
     n_ccd_s: Count  # column command to the next, other bank group

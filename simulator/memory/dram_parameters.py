@@ -86,7 +86,7 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
         activate_command_ps=hbm.t_act_ps * slow if commands_bind else 0,
         command_shift=_log2(hbm.command_sharing) if shared else 0,
         activate_switch_ps=max(0, hbm.t_rp_ps - activate - 3 * (activate - hbm.t_rrd_s_ps)),
-        turnaround_ps=hbm.t_rtw_ps + hbm.t_wtr_ps + hbm.t_cl_ps,
+        turnaround_ps=turnaround_ps(hbm),
         drain_from=max(2, hbm.queue * DRAIN_FROM[0] // DRAIN_FROM[1] + 1),
         drain_to=hbm.queue * DRAIN_TO[0] // DRAIN_TO[1],
         queue=hbm.queue,
@@ -96,6 +96,19 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
         refresh_lost_ps=still,
         refresh_shut_ps=hbm.t_rfc_ps if hbm.refresh == "per-bank" else 0,
     )
+
+
+def turnaround_ps(hbm: Hbm) -> int:
+    """Return how long the data bus stands still for one batch of writes between reads (ps).
+
+    Overlapped, that is what the bus itself needs.  A controller that turns to the other direction only after the last
+    transfer (serial) then has a row to close and to open before the first command.
+    """
+    to_writes, to_reads = hbm.t_rtw_ps, hbm.t_wtr_ps
+    if hbm.turn == "serial":
+        to_writes = max(to_writes, hbm.t_rp_ps + hbm.t_rcd_wr_ps + hbm.t_cwl_ps - hbm.t_cl_ps)
+        to_reads = max(to_reads, hbm.t_rp_ps + hbm.t_rcd_ps)
+    return to_writes + to_reads + hbm.t_cl_ps
 
 
 def _log2(power: int) -> int:

@@ -92,7 +92,7 @@ def _dram_bandwidth(hardware: Hardware, factor: float) -> Hardware:
 
 
 def _endless_dram(hardware: Hardware) -> Hardware:
-    return changed(_dram_bandwidth(hardware, FAST), "hbm", t_rfc_ps=0, t_rtw_ps=0, t_wtr_ps=0)
+    return changed(_dram_bandwidth(hardware, FAST), "hbm", t_rfc_ps=0, t_rtw_ps=0, t_wtr_ps=0, turn="overlapped")
 
 
 def _instant_dram(hardware: Hardware) -> Hardware:

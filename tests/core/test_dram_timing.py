@@ -30,6 +30,7 @@ ROUND: dict[str, Any] = {
     "t_rfc": "0 ns",
     "t_refi": "1 us",
     "queue": 4,
+    "turn": "overlapped",
 } | {
     f"t_{name}": f"{time} ns"
     for name, time in {
@@ -100,6 +101,16 @@ def test_reads_wait_for_the_bus_to_turn() -> None:
     for column in range(4):
         bench.write(100, group=0, column=column)
     assert bench.read(100, group=1) == 100 + 3 + 7 + 14 + 4 * 2 + DATA
+
+
+def test_a_serial_turn_opens_rows_after_the_last_transfer() -> None:
+    """Before the writes max(3, 12 + 8 + 6 - 14) ns, before the read max(7, 12 + 10) + 14 ns, and 4 x 2 ns of data."""
+    bench = Bench(turn="serial")
+    bench.read(0, group=0)
+    bench.read(0, group=1)
+    for column in range(4):
+        bench.write(100, group=0, column=column)
+    assert bench.read(100, group=1) == 100 + 12 + 22 + 14 + 4 * 2 + DATA
 
 
 def test_writes_wait_until_the_queue_is_full() -> None:

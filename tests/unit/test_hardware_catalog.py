@@ -25,6 +25,7 @@ TIMING_KEYS = {
     "n_bl", "n_ccd_s", "n_ccd_l", "n_ccd_l_wr", "t_cl", "t_cwl", "t_rcd", "t_rcd_wr", "t_rp", "t_ras", "t_rtp", "t_wr",
     "t_rrd_s", "t_rrd_l", "t_faw", "t_wtr", "t_rtw", "t_pre", "t_act", "refresh", "t_rfc", "t_refi", "banks",
     "bank_groups", "row", "access", "channel_bits", "command_sharing", "mapping", "bank_hash", "queue", "page_policy",
+    "turn",
 }  # fmt: skip
 
 # Bus width in bits and data rate in Gbit/s per pin, from product pages and from what the driver reports.
