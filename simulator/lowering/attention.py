@@ -23,7 +23,7 @@ from simulator.lowering.decode_tile import (
     query_tiles_of,
     shared_bytes,
 )
-from simulator.lowering.implementation import Framework, Implementation
+from simulator.lowering.implementation import Backend, Framework, Implementation
 from simulator.lowering.layout import SECTOR_BYTES, KvLayout, Matrix, Runs
 from simulator.lowering.program import Launch, ProgramBuilder, Stream, contiguous, traced_parts, traced_whole
 from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK
@@ -70,10 +70,11 @@ def lower_decode(
     layer: int | None = None,
     step: int = 0,
     framework: Framework = Framework.GENERIC,
+    backend: Backend = Backend.AUTO,
 ) -> Iterator[TracedKernel]:
     """Yield the kernels of decode attention: the main one and, unless it adds them up itself, the combination of the
     parts the KV is split into."""
-    plan = decode_plan(shape, hardware, framework)
+    plan = decode_plan(shape, hardware, framework, backend)
     yield _decode_kernel(shape, plan, operands, hardware, scalars, kernel, layer, step)
     if plan.always_combined or (plan.splits > 1 and not plan.tile.combines):
         yield _combine_kernel(shape, plan, operands, hardware, kernel + 1, layer, step)

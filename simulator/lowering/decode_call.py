@@ -5,7 +5,8 @@
   change places the queries are copied before and the result once more.  FlashInfer's result is multiplied by the scale
   of V in place (flashinfer/decode.py, run).
 - SGLang (srt/mem_cache/memory_pool.py, srt/layers/attention): K and V are cast to fp8 one by one and stored; so is the
-  query where the kernel multiplies in fp8.  Where the heads of K and V differ, PyTorch's index_put stores each, after
+  query where the kernel multiplies in fp8.  Before the generated kernels one kernel casts K and V and stores them
+  (trtllm_fp8_kv_kernel.py).  Where the heads of K and V differ, PyTorch's index_put stores each, after
   it has turned their places into 64-bit numbers.  FlashAttention-3 plans its splits in a kernel of one CTA
   (prepare_varlen_num_blocks).
 - TensorRT-LLM: rotary embedding and the storing of K and V are one kernel (invokeQKVPreprocessing) before XQA and the
@@ -23,9 +24,9 @@ from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flashinfer import FLASHINFER
 from simulator.lowering.decode_plan import decode_plan
 from simulator.lowering.decode_tile import Plan, group_of, windowed
-from simulator.lowering.decode_trtllm import on_hopper_tensor_cores
+from simulator.lowering.decode_trtllm import GENERATED, on_hopper_tensor_cores
 from simulator.lowering.elementwise import REGISTERS, pieces
-from simulator.lowering.implementation import Framework
+from simulator.lowering.implementation import Backend, Framework
 from simulator.lowering.layout import SECTOR_BYTES
 from simulator.lowering.program import Launch, ProgramBuilder, shares, traced_whole
 from simulator.trace.record import Op, TracedKernel
@@ -68,9 +69,15 @@ class Around:
     after: tuple[Small, ...]
 
 
-def kernels_around(shape: AttentionShape, at: Buffers, hardware: Hardware, framework: Framework) -> Around:
+def kernels_around(
+    shape: AttentionShape,
+    at: Buffers,
+    hardware: Hardware,
+    framework: Framework,
+    backend: Backend = Backend.AUTO,
+) -> Around:
     """Return what a framework launches around decode attention."""
-    plan = decode_plan(shape, hardware, framework)
+    plan = decode_plan(shape, hardware, framework, backend)
     if framework is Framework.VLLM:
         return _vllm(shape, at, plan)
     if framework is Framework.SGLANG:
@@ -105,12 +112,12 @@ def _vllm(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
 def _sglang(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
     first: tuple[Small, ...] = ()
     before: tuple[Small, ...] = ()
-    if shape.kv_dtype is Dtype.FP8:
+    if shape.kv_dtype is Dtype.FP8 and plan.name != GENERATED:
         half = shape.batch * shape.kv_heads * shape.head_dim * shape.activation_dtype.bytes
         first = tuple(Small("cast", at.new + i * half, half, at.scratch + i * half, half // 2) for i in range(2))
-        if plan.tile.multiplies_cache:
-            size = _query_bytes(shape)
-            before = (Small("cast", at.query, size, at.scratch, size // 2),)
+    if shape.kv_dtype is Dtype.FP8 and plan.tile.multiplies_cache:
+        size = _query_bytes(shape)
+        before = (Small("cast", at.query, size, at.scratch, size // 2),)
     if plan.name == " fa3":
         lengths = shape.batch * LENGTH_BYTES
         before += (Small("plan splits", at.scratch, lengths, at.scratch, lengths),)

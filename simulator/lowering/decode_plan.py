@@ -27,21 +27,24 @@ from simulator.lowering.decode_trtllm import (
     generated_plan,
     trtllm_plan,
 )
-from simulator.lowering.implementation import Framework
+from simulator.lowering.implementation import Backend, Framework
 from simulator.workload.operators import AttentionShape
 
 ADA = 89
 FLASHINFER_HEADS = (128, 256, 512)
 VLLM_GRAPH_BATCH = 512  # sequences up to which FlashInfer plans for a CUDA graph (decode_cudagraph_max_bs)
 TRITON_WIDE = (192,)  # head sizes for which no kernel was generated
+HYBRID_MODELS = ((256, 3), (256, 6))  # head size and group of models that SGLang decodes with Triton (Qwen3.5)
 TRITON_HEADS, TRITON_SPLITS = 16, 8  # query heads of a CTA, most splits
 TRITON_PASSES = 4  # of operands through shared memory: K and V go in and out, and each of four warps reads all of Q
 TRITON_GROUPS = (5,)  # groups of models with windowed layers, all of whose layers go to Triton on sm_120
 UNEQUAL_HEAD, UNEQUAL_VALUES = 192, 128  # head sizes of the keys and of the values, under SGLang
 
 
-def decode_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) -> Plan:
-    """Return the kernel that a framework decodes with on a device."""
+def decode_plan(
+    shape: AttentionShape, hardware: Hardware, framework: Framework, backend: Backend = Backend.AUTO
+) -> Plan:
+    """Return the kernel that a framework decodes with on a device; SGLang may have been told whose."""
     capability = hardware.compute_capability
     datacentre = BLACKWELL <= capability < CONSUMER_BLACKWELL
     if framework is Framework.TRTLLM:
@@ -49,9 +52,7 @@ def decode_plan(shape: AttentionShape, hardware: Hardware, framework: Framework)
             return vector_plan(shape, hardware, head_major=True)
         return trtllm_plan(shape, hardware)
     if framework is Framework.SGLANG:
-        plan = generated_plan(shape, hardware, head_major=False) if datacentre else _sglang(shape, hardware)
-        if datacentre and shape.head_dim in TRITON_WIDE:
-            plan = _triton(shape, hardware)
+        plan = _sglang(shape, hardware, backend)
         return replace(plan, value_dim=UNEQUAL_VALUES) if shape.head_dim == UNEQUAL_HEAD else plan
     if framework is Framework.VLLM and shape.kv_dtype is Dtype.FP8 and capability != HOPPER:
         if shape.head_dim in TRITON_WIDE:
@@ -64,8 +65,17 @@ def decode_plan(shape: AttentionShape, hardware: Hardware, framework: Framework)
     return flash_plan(shape, hardware, framework)
 
 
-def _sglang(shape: AttentionShape, hardware: Hardware) -> Plan:
+def _sglang(shape: AttentionShape, hardware: Hardware, backend: Backend) -> Plan:
     capability = hardware.compute_capability
+    if backend is Backend.TRITON:
+        return _triton(shape, hardware)
+    if backend is Backend.FLASHINFER:
+        return vector_plan(shape, hardware, head_major=False)
+    if BLACKWELL <= capability < CONSUMER_BLACKWELL:
+        hybrid = (shape.head_dim, group_of(shape)) in HYBRID_MODELS and shape.window is None
+        if hybrid or shape.head_dim in TRITON_WIDE:
+            return _triton(shape, hardware)
+        return generated_plan(shape, hardware, head_major=False)
     if capability == HOPPER:
         wide = shape.head_dim > 256 or (shape.head_dim == 256 and shape.window is not None)
         return _triton(shape, hardware) if wide else flash_plan(shape, hardware, Framework.SGLANG)

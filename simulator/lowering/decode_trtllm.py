@@ -27,6 +27,7 @@ from simulator.workload.operators import AttentionShape
 
 HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120
 XQA_MOST_GROUP = 32  # query heads per KV head (supportConfigQGMMA, supportConfigHMMA)
+GENERATED = " trtllm-gen"
 GENERATED_HEADS = 256  # largest head size with a generated kernel; beyond, and with a window, FlashInfer's own
 GENERATED_MOST_GROUP = 32  # likewise (XqaDispatcher::shouldUse has 16, which pull request 12620 extends to 32)
 XQA_HISTORY = 128  # keys a block takes at least (kMinHistoryTokensPerBlock)
@@ -79,7 +80,7 @@ def generated_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) 
     work = shape.batch * shape.kv_heads * query_tiles_of(shape, tile)
     splits = min(-(-keys // (2 * GENERATED_STEP)), max(1, hardware.sm.count // work))
     splits = launched(splits, key_tiles_of(shape, tile))
-    return Plan(" trtllm-gen", tile, splits, persistent=splits == 1, head_major=head_major)
+    return Plan(GENERATED, tile, splits, persistent=splits == 1, head_major=head_major)
 
 
 def on_hopper_tensor_cores(shape: AttentionShape, hardware: Hardware) -> bool:

@@ -28,6 +28,14 @@ class Framework(StrEnum):
     TRTLLM = "trtllm"
 
 
+class Backend(StrEnum):
+    """Whose attention kernels a server of SGLang was told to run (--attention-backend)."""
+
+    AUTO = "auto"  # what it picks for the device and model
+    FLASHINFER = "flashinfer"
+    TRITON = "triton"
+
+
 class Implementation(Spec):
     """A kernel family of a framework."""
 

@@ -14,7 +14,7 @@ from simulator import config
 from simulator.config import Spec
 from simulator.errors import ConfigError
 from simulator.hardware import Dtype
-from simulator.lowering.implementation import Framework
+from simulator.lowering.implementation import Backend, Framework
 from simulator.workload.operators import AttentionShape, GemmShape
 from simulator.workload.protocol import CacheState, LaunchMode
 
@@ -79,6 +79,13 @@ class DecodeAttentionCase(_AttentionCase):
     kv_len: Count
     kv_dtype: Dtype = Dtype.BF16
     kv_sharers: Count = 1  # sequences in a row that read one KV cache
+    backend: Backend = Backend.AUTO  # whose kernels SGLang was told to run
+
+    @model_validator(mode="after")
+    def _told(self) -> DecodeAttentionCase:
+        if self.backend is not Backend.AUTO and self.framework is not Framework.SGLANG:
+            raise ValueError(f"backend ({self.backend}) is SGLang's choice alone; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _sharers(self) -> DecodeAttentionCase:

@@ -271,7 +271,7 @@ def _attention_call(
         )
         return kernels
     buffers = Buffers(addresses["q"], addresses["out"], addresses["new"], addresses["scratch"])
-    around = kernels_around(shape, buffers, hardware, case.framework)
+    around = kernels_around(shape, buffers, hardware, case.framework, case.backend)
     if case.kv_write:
         for small in around.first:
             kernels.append(lower_small(small, len(kernels), None, 0))
@@ -283,7 +283,11 @@ def _attention_call(
                 kernels.append(lower_index_put(write, number, base, elements, len(kernels), prologue_ps=0))
     for small in around.before:
         kernels.append(lower_small(small, len(kernels), None, 0))
-    kernels.extend(attention.lower_decode(shape, operands, hardware, scalars, len(kernels), framework=case.framework))
+    kernels.extend(
+        attention.lower_decode(
+            shape, operands, hardware, scalars, len(kernels), framework=case.framework, backend=case.backend
+        )
+    )
     for small in around.after:
         kernels.append(lower_small(small, len(kernels), None, 0))
     return kernels

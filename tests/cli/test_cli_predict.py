@@ -12,7 +12,7 @@ from commandline import Command, Finished
 
 HEADER = (
     "id,kernel,framework,cache,launch,replays,m,n,k,dtype,weight_copies,"
-    "batch,kv_len,seq_len,heads,kv_heads,head_dim,kv_dtype,page_tokens,window,causal"
+    "batch,kv_len,seq_len,heads,kv_heads,head_dim,kv_dtype,page_tokens,window,causal,backend"
 )
 COLUMNS = HEADER.split(",")
 ADDED = ["time_s", "l2_hit_rate", "dram_read_bytes", "dram_write_bytes", "limiter", "error"]
@@ -59,7 +59,7 @@ def test_the_three_kernels_in_one_file(predict: Predict) -> None:
         GEMM | {"id": "a", "weight_copies": 2, "framework": "vllm"},
         GEMM | {"id": "b", "dtype": "fp8", "launch": "stream", "replays": 20},
         DECODE | {"id": "c", "kv_dtype": "fp8", "page_tokens": 16, "framework": "sglang"},
-        DECODE | {"id": "d", "window": 256},
+        DECODE | {"id": "d", "window": 256, "framework": "sglang", "backend": "triton"},
         PREFILL | {"id": "e", "causal": "true", "seq_len": 2048, "framework": "trtllm"},
         PREFILL | {"id": "f", "causal": "false", "seq_len": 2048, "framework": "trtllm"},
     ]
@@ -89,6 +89,7 @@ def test_bad_rows_do_not_stop_good_ones(predict: Predict) -> None:
         "",
         row(id="groups", **DECODE | {"kv_heads": 5}),
         "short,gemm",
+        row(id="told", **DECODE | {"framework": "vllm", "backend": "triton"}),
         row(id="huge", **GEMM | {"m": 1 << 20, "n": 1 << 20, "k": 1 << 20}),
         row(id="good-2", **PREFILL),
     ]
@@ -108,7 +109,8 @@ def test_bad_rows_do_not_stop_good_ones(predict: Predict) -> None:
         "dtype": (8, "dtype"),
         "groups": (10, "kv_heads"),
         "short": (11, "fields"),
-        "huge": (12, "exceed"),
+        "told": (12, "backend"),
+        "huge": (13, "exceed"),
     }
     assert set(expected) == set(rows) - good
     messages = finished.err.splitlines()

@@ -23,7 +23,7 @@ from test_lowering_attention import (
 from simulator.hardware import Dtype
 from simulator.lowering.attention import lower_decode
 from simulator.lowering.decode_plan import Plan, decode_plan
-from simulator.lowering.implementation import Framework, Implementation
+from simulator.lowering.implementation import Backend, Framework, Implementation
 from simulator.trace.record import Op, TracedKernel
 from simulator.workload import AttentionShape
 
@@ -290,6 +290,22 @@ def test_flashinfer_adds_parts_up_where_vllm_may_capture_a_graph() -> None:
     for batch, combined in ((512, True), (513, False)):
         assert plan("l40s", Framework.VLLM, kv_dtype=Dtype.FP8, batch=batch).always_combined is combined
         assert not plan("l40s", Framework.SGLANG, kv_dtype=Dtype.FP8, batch=batch).always_combined
+
+
+@pytest.mark.parametrize(
+    ("backend", "changes", "name"),
+    [
+        (Backend.AUTO, {}, " trtllm-gen"),
+        (Backend.FLASHINFER, {}, " flashinfer"),
+        (Backend.TRITON, {"head_dim": 256}, " triton"),
+        (Backend.AUTO, {"head_dim": 256, "heads": 64}, " trtllm-gen"),
+        (Backend.AUTO, {"head_dim": 256, "heads": 48}, " triton"),  # groups of six: Qwen3.5
+        (Backend.AUTO, {"head_dim": 256, "heads": 48, "window": 512}, " trtllm-gen"),
+    ],
+)
+def test_sglang_decodes_with_the_backend_it_was_told(backend: Backend, changes: dict[str, Any], name: str) -> None:
+    usual = {"batch": 16, "kv_len": 4096, "heads": 32, "kv_heads": 8, "head_dim": 128, "page_tokens": 64}
+    assert decode_plan(shape_of(**usual | changes), device("b200-sxm"), Framework.SGLANG, backend).name == name
 
 
 def main_kernel(on: str, framework: Framework, **changes: Any) -> TracedKernel:

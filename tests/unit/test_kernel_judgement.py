@@ -70,19 +70,6 @@ def test_a_known_gap_is_one_of_the_list_and_speaks_of_a_direction() -> None:
     assert known_gap(judged(0.5).row, 0.5) == ""
 
 
-@pytest.mark.parametrize(
-    ("device", "group", "ratio", "words"),
-    [("b200-sxm", 6, 0.5, "32: "), ("b200-sxm", 8, 0.5, ""), ("b200-sxm", 6, 1.5, ""), ("h200-sxm", 6, 0.5, "")],
-)
-def test_groups_that_sglang_decodes_with_triton_are_a_known_gap(
-    device: str, group: int, ratio: float, words: str
-) -> None:
-    heads = {"heads": 4 * group, "kv_heads": 4, "head_dim": 256}
-    case = DecodeAttentionCase.model_validate({"batch": 1, "kv_len": 4096, "framework": "sglang", **heads})
-    row = MeasuredRow("t:1", "decode-attention", device, "sglang", "0.5.14", TEST, "bf16", case, 2e-5)
-    assert known_gap(row, ratio)[:4] == words
-
-
 def test_mean_errors_at_a_glance() -> None:
     """2 rows off by 10 and 6 by 30 % are off by 25 % together; marks are for single cells."""
     cell = {"suite": "gemm", "part": "all sizes", "set": TEST, "dtype": "bf16", "target": 0.2, "beats_line": True}

@@ -166,6 +166,20 @@ def test_a_call_of_forward_alone_stores_nothing(tmp_path: Path, place: str, stor
         assert row.case.kv_write is stored
 
 
+@pytest.mark.parametrize(
+    ("place", "source", "told"),
+    [
+        ("b200_sxm/sglang/0.5.14", "triton", "triton"),
+        ("b200_sxm/sglang/0.5.14", "trtllm_mha", "auto"),
+        ("b200_sxm/vllm/0.24.0", "flashinfer", "auto"),
+    ],
+)
+def test_sglang_decodes_with_the_kernel_that_a_row_names(tmp_path: Path, place: str, source: str, told: str) -> None:
+    write(tmp_path, "decode", [DECODE | {"kernel_source": source}], place)
+    (row,), _ = select(DECODE_SUITE, database.at(tmp_path), Selection())
+    assert row.case.backend == told
+
+
 def test_weight_copies() -> None:
     mib = 2**20
     assert [weight_copies("trtllm", size * mib, 50 * mib) for size in (1, 10, 20, 49, 50, 51, 400)] == [

@@ -87,18 +87,6 @@ KNOWN_GAPS = (
         ),
     ),
     KnownGap(
-        32,
-        "Triton's kernel was measured, a generated one is predicted",
-        True,
-        DecodeAttentionCase,
-        lambda row: (
-            (row.device in BLACKWELL and row.framework == "sglang")
-            and not _decode(row).window
-            and _decode(row).head_dim == 256
-            and _decode(row).heads in (3 * _decode(row).kv_heads, 6 * _decode(row).kv_heads)
-        ),
-    ),
-    KnownGap(
         23,
         "fp8 under SGLang on Blackwell",
         True,

@@ -187,11 +187,12 @@ def _materialise(suite: KernelSuite, found: _Usable, rows: NDArray[np.int64]) ->
     numbers = {name: np.nan_to_num(columns.numbers(name))[rows] for name in (*suite.positive, *suite.optional)}
     latency = columns.numbers("latency")[rows]
     mine = found.calibration[np.searchsorted(found.rows, rows)]
-    call = measured_call(suite.kernel, table.framework, table.version)
+    sources, names = columns.words("kernel_source")
     measured = []
     for place, row in enumerate(rows):
         values = {name: int(column[place]) for name, column in numbers.items()}
         dtype = DTYPES[words[codes[row]]]
+        call = measured_call(suite.kernel, table.framework, table.version, names[sources[row]])
         tree = suite.case(values, dtype, table.framework, device) | call
         measured.append(
             MeasuredRow(

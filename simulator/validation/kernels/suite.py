@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.hardware import Hardware
-from simulator.lowering.implementation import Framework
+from simulator.lowering.implementation import Backend, Framework
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.validation.kernels.database import Columns
 
@@ -79,8 +79,9 @@ class KernelSuite:
         return (*self.positive, self.dtype, "latency")
 
 
-def measured_call(kernel: type[KernelCase], framework: str, version: str) -> dict[str, Any]:
-    """Return what the case of a row says of the call that was measured: whose it is, and whether it stores K and V.
+def measured_call(kernel: type[KernelCase], framework: str, version: str, source: str = "") -> dict[str, Any]:
+    """Return what the case of a row says of the call that was measured: whose it is, whether it stores K and V, and, by
+    the table's `kernel_source`, whose kernels SGLang decoded with.
 
     The collector of vLLM 0.22.0's rows (aiconfigurator's collect_attn.py of that time) calls `forward` alone, out of
     which vLLM had by then taken the storing (its pull requests 25954 and 35422).  Calls of 0.24.0 have it again: the
@@ -88,7 +89,10 @@ def measured_call(kernel: type[KernelCase], framework: str, version: str) -> dic
     """
     if kernel is GemmCase:
         return {"framework": framework}
-    return {"framework": framework, "kv_write": (framework, version) != (Framework.VLLM, "0.22.0")}
+    call = {"framework": framework, "kv_write": (framework, version) != (Framework.VLLM, "0.22.0")}
+    if kernel is DecodeAttentionCase and framework == Framework.SGLANG and source in set(Backend):
+        call["backend"] = source
+    return call
 
 
 def weight_copies(framework: str, weight_bytes: int, l2_bytes: int) -> int:
