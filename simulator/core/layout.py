@@ -54,6 +54,7 @@ CONTEXT_KERNEL = 3
 CONTEXT_DONE = 4  # end of the last computation
 CONTEXT_BUFFER = 5  # buffer of the next record
 CONTEXT_WAITS = 6  # what it waits for, see core/ledger.py
+CONTEXT_ASKED = 7  # bytes it waits for room for in its SM, else 0
 CONTEXT_RING = 8  # when each buffer is free again
 MAX_STAGES = 16
 CONTEXT_WORDS = CONTEXT_RING + MAX_STAGES

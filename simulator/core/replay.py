@@ -16,6 +16,7 @@ from simulator.core.heap import sift_down
 from simulator.core.in_flight import drop_arrived, drop_oldest, enter, is_full, oldest
 from simulator.core.l2 import PREFETCH, READ
 from simulator.core.layout import (
+    CONTEXT_ASKED,
     CONTEXT_BITS,
     CONTEXT_BUFFER,
     CONTEXT_DONE,
@@ -185,6 +186,12 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     context = context_at(p, number)
     sm = m[context + CONTEXT_SM]
     k = m[context + CONTEXT_KERNEL]
+    asked = m[context + CONTEXT_ASKED]
+    if asked:  # most events are such, since all that wait wake up whenever there is room for one
+        room_at = wait_for_room(m, p, k, sm, asked, t)
+        if room_at > t:
+            return room_at
+        m[context + CONTEXT_ASKED] = 0
     record = m[context + CONTEXT_NEXT]
     end = m[context + CONTEXT_END]
     rest = program[record * RECORD_WORDS + REST]
@@ -196,20 +203,23 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         waits(m, context, newest, FOR_EARLIER)
         return before
     last = record + 1
-    asked = size_of(program, record)
+    size = size_of(program, record)
     cycles = high(rest)
     while last < end and program[last * RECORD_WORDS + REST] & JOINED:
-        asked += size_of(program, last)
+        size += size_of(program, last)
         cycles += high(program[last * RECORD_WORDS + REST])
-        if not follows(program, last):
-            look_ahead(m, p, program, sm, last)
         last += 1
-    if op_of(rest) == READ:
+    if op_of(rest) == READ and asked == 0:
         # how much of a read misses L1 is not known before it is issued: it only waits while the SM is full
-        room_at = wait_for_room(m, p, k, sm, 2 if rest & THROUGH_L1 else asked, t)
+        asked = 2 if rest & THROUGH_L1 else size
+        room_at = wait_for_room(m, p, k, sm, asked, t)
         if room_at > t:
+            m[context + CONTEXT_ASKED] = asked
             waits(m, context, newest, FOR_ROOM)
             return room_at
+    for each in range(record + 1, last):
+        if not follows(program, each):
+            look_ahead(m, p, program, sm, each)
     begin_step(m, t)
     arrival = t
     from_l2 = 0  # read
