@@ -272,6 +272,8 @@ def serve_lanes(
     the last has been transferred (ps).  From then on the lanes share a record again, in which each time is that of
     the last of them."""
     shared = p.bank_at + (group * p.banks + bank) * (1 + p.group_channels) * BANK_WORDS
+    for lane in range(p.group_channels):
+        record_of(m, p, group, bank, lane)  # before the shared one, of which it may be a copy, changes
     end = now
     for lane in range(p.group_channels):
         done, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write)
@@ -327,14 +329,14 @@ def extent_of(
 ) -> tuple[int, int, int, int, int]:
     """Return where `size` bytes of a group lie whose first access in each channel is `access`: channel (WHOLE: all of
     them), the first access in each, their number, how many of them lie in one row, and the rows opened whatever is
-    open."""
+    open: by the first line of a channel, as far as it has accesses, since the runs of a group open at one time."""
     q = p.dram
     if lane == WHOLE:
         count = ((size >> q.channel_shift) + q.access_bytes - 1) >> q.access_shift
         return WHOLE, access, count, q.piece_accesses, runs_of(m, p, k, count)
     count = (size + q.access_bytes - 1) >> q.access_shift
     channel, offset = lane_of(q, lane)
-    return channel, access + offset, count, count, 0
+    return channel, access + offset, count, count, runs_of(m, p, k, count) if offset == 0 else 0
 
 
 @small_function
@@ -351,15 +353,19 @@ def note_read(m: Int64Array, p: DramParameters, group: int) -> None:
 
 
 @small_function
-def leave_gaps(m: Int64Array, p: Parameters, k: int, counters: int, group: int, runs: int, now: int) -> None:
-    """Let the data bus of all channels of a group stand still after each of `runs` runs."""
+def leave_gaps(
+    m: Int64Array, p: Parameters, k: int, counters: int, group: int, channel: int, size: int, now: int
+) -> None:
+    """Let the data bus of a channel of a group, or of all (WHOLE), stand still after each run of the `size` bytes read;
+    parts of a run count in proportion, so that a group takes as long in lines as whole."""
     q = p.dram
-    lost = runs * m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUN_GAP]
+    lost = m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUNS] * m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUN_GAP]
     if lost > 0:
+        lost = lost * (size if channel == WHOLE else size * q.group_channels) >> p.group_shift
         stride = GATE_WORDS + q.group_channels
         gate = (q.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * q.bank_groups) * stride + BUS * stride) & PLACE
-        use(m, gate, np.int64(WHOLE), q.group_channels, work_time(m, q, refresh_unit(q, group, 0), now), lost)
-        m[counters + counter.DRAM_BUSY_PS] += lost * q.group_channels
+        use(m, gate, channel, q.group_channels, work_time(m, q, refresh_unit(q, group, 0), now), lost)
+        m[counters + counter.DRAM_BUSY_PS] += lost * (q.group_channels if channel == WHOLE else 1)
 
 
 @small_function
@@ -373,7 +379,7 @@ def dram_read(
     channel, access, count, step, runs = extent_of(m, p, k, access, lane, size)
     note_read(m, q, channel_group)
     m[counters + counter.DRAM_READ_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
-    leave_gaps(m, p, k, counters, channel_group, runs, now)
+    leave_gaps(m, p, k, counters, channel_group, channel, size, now)
     end = now
     while count > 0:
         bank, row = locate(q, access)

@@ -2,12 +2,13 @@
 
 Invariants: (1) the functional counters are equal, kernel by kernel, whatever mix of whole groups and parts; (2) that
 holds while groups are split into lanes and joined again, and the traces here make them do both; (3) a trace of whole
-groups alone never splits one.
+groups alone never splits one; (4) tiles made of short runs take as long, also in banks that parts of groups have used.
 """
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import access_patterns as patterns
 import datasheet
@@ -93,3 +94,21 @@ def test_a_dirty_lane_keeps_its_group_split() -> None:
     second = datasheet.run(device, datasheet.kernel(flood), first.end_ps)
     assert (first.counters["WRITEBACK_SECTORS"], second.counters["WRITEBACK_SECTORS"]) == (0, 1)
     assert not device._state.split.any()
+
+
+@pytest.mark.parametrize(("run_bytes", "run_gap_ps"), [(0, 0), (128, 0), (128, 400), (512, 300)])
+def test_tiles_take_as_long_whole_as_in_lines(run_bytes: int, run_gap_ps: int) -> None:
+    """Rows that the runs of a tile open and the gaps after them are those of its lines, and lanes of a bank that a few
+    sectors were read from one by one come together again without waiting for each other."""
+    few = datasheet.kernel([Access((1 << 20) + 2368 * i) for i in range(16)])
+    tiles = datasheet.kernel(*([Access(16384 * cta + (1 << 18) * i, 8192) for i in range(4)] for cta in range(8)))
+    tiles = replace(tiles, header=replace(tiles.header, run_bytes=run_bytes, run_gap_ps=run_gap_ps))
+    took, counted = [], []
+    for grouped in (True, False):
+        device = datasheet.device({"hbm.stacks": 1, "hbm.channels": 8}, grouped)
+        began = datasheet.run(device, few).end_ps
+        ran = datasheet.run(device, tiles, began)
+        took.append(ran.end_ps - began)
+        counted.append([ran.counters[name] for name in ("ROW_HITS", "ROW_MISSES", "ROW_CONFLICTS")])
+    assert took[0] == pytest.approx(took[1], rel=0.01)
+    assert sum(counted[0]) == sum(counted[1])

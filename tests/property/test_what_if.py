@@ -24,9 +24,9 @@ from simulator.workload import Phase, Placement, Workload
 from simulator.workload.protocol import CacheState, Protocol
 
 TOLERANCE = 0.05
-CROWDED = {"bytes in flight": 0.1, "l2 size": 0.1}
-"""Without a limit of bytes in flight SMs run apart, find less in L2 and close each other's rows (3.6 % was seen); in an
-endless L2 lines lie in other sets, so that those of kernels of a few microseconds come in another order (5.4 %)."""
+CROWDED = {"bytes in flight": 0.1, "l2 size": 0.01}
+"""Without a limit of bytes in flight SMs run apart, find less in L2 and close each other's rows (3.6 % was seen).  In
+an endless L2 lines lie in other sets and line groups stay whole, which has to take as long (0.4 %)."""
 
 WARM = Protocol()
 DEVICE = small.device("sm.count=16", "l2.size=2 MiB", "hbm.stacks=1", "hbm.channels=8")
@@ -62,7 +62,7 @@ def test_nothing_ideal_hurts(
     for resource, row in rows.items():
         tolerance = CROWDED.get(resource, TOLERANCE)
         assert row["ideal_saving"] >= -tolerance, row
-        assert row["more_saving"] is None or row["more_saving"] >= -tolerance, row
+        assert row["more_saving"] is None or row["more_saving"] >= -TOLERANCE, row
         assert row["ideal_saving"] <= 1
     assert "copies" not in rows
 
