@@ -87,7 +87,9 @@ def kernels_around(
     return Around((), 0, (), ())
 
 
-def lower_small(small: Small, kernel: int, layer: int | None, step: int) -> TracedKernel:
+def lower_small(
+    small: Small, kernel: int, layer: int | None, step: int, operator: str = "decode_attention"
+) -> TracedKernel:
     """Return the kernel, of 256 threads for every 4 KiB."""
     ctas = max(1, -(-max(small.read_bytes, small.write_bytes) // COPY_BYTES))
     program = ProgramBuilder(kernel)
@@ -95,7 +97,7 @@ def lower_small(small: Small, kernel: int, layer: int | None, step: int) -> Trac
     program.add(cta, Op.READ, pieces(*shares(small.source, _sectors(small.read_bytes), ctas)))
     program.add(cta, Op.WRITE, pieces(*shares(small.output, _sectors(small.write_bytes), ctas)), barrier=True)
     launch = Launch(threads=256, registers=REGISTERS, shared_bytes=0, stages=16)
-    return traced_whole(small.name, "decode_attention", layer, step, launch, 0, program.records())
+    return traced_whole(small.name, operator, layer, step, launch, 0, program.records())
 
 
 def _vllm(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
@@ -109,12 +111,17 @@ def _vllm(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
     return Around((), 1, before, (copy, copy) if moved else (copy,) if swapped else ())
 
 
+def sglang_casts(shape: AttentionShape, at: Buffers) -> tuple[Small, ...]:
+    """Return what casts the new K, then V, to the type of SGLang's cache."""
+    if shape.kv_dtype is not Dtype.FP8:
+        return ()
+    half = shape.batch * shape.query_len * shape.kv_heads * shape.head_dim * shape.activation_dtype.bytes
+    return tuple(Small("cast", at.new + i * half, half, at.scratch + i * half // 2, half // 2) for i in range(2))
+
+
 def _sglang(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
-    first: tuple[Small, ...] = ()
+    first = () if plan.name == GENERATED else sglang_casts(shape, at)
     before: tuple[Small, ...] = ()
-    if shape.kv_dtype is Dtype.FP8 and plan.name != GENERATED:
-        half = shape.batch * shape.kv_heads * shape.head_dim * shape.activation_dtype.bytes
-        first = tuple(Small("cast", at.new + i * half, half, at.scratch + i * half, half // 2) for i in range(2))
     if shape.kv_dtype is Dtype.FP8 and plan.tile.multiplies_cache:
         size = _query_bytes(shape)
         before = (Small("cast", at.query, size, at.scratch, size // 2),)

@@ -12,7 +12,7 @@ from simulator.errors import CapacityError
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm, prefill
 from simulator.lowering.cutlass import cutlass_kernel
-from simulator.lowering.decode_call import Buffers, kernels_around, lower_small
+from simulator.lowering.decode_call import Buffers, kernels_around, lower_small, sglang_casts
 from simulator.lowering.elementwise import KvWrite, lower_index_put, lower_kv_write
 from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of, pitch_of
@@ -263,14 +263,18 @@ def _attention_call(
         addresses["v"],
     )
     kernels: list[TracedKernel] = []
+    buffers = Buffers(addresses["q"], addresses["out"], addresses["new"], addresses["scratch"])
     if isinstance(case, PrefillAttentionCase):
         if case.kv_write and case.framework is not Framework.GENERIC:
-            kernels.extend(prefill.lower_cache_write(shape, write, 0, case.framework, hardware, scalars))
+            if case.framework is Framework.SGLANG:
+                for small in sglang_casts(shape, buffers):
+                    kernels.append(lower_small(small, len(kernels), None, 0, case.kernel))
+            number = len(kernels)
+            kernels.extend(prefill.lower_cache_write(shape, write, number, case.framework, hardware, scalars))
         kernels.extend(
             prefill.lower_prefill(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
         )
         return kernels
-    buffers = Buffers(addresses["q"], addresses["out"], addresses["new"], addresses["scratch"])
     around = kernels_around(shape, buffers, hardware, case.framework, case.backend)
     if case.kv_write:
         for small in around.first:

@@ -60,6 +60,7 @@ def test_a_cast_reads_twice_what_it_writes() -> None:
     key, value = found.first
     assert (key.source, key.read_bytes, key.write_bytes) == (AT.new, 32768, 16384)
     assert (value.source, value.read_bytes) == (AT.new + 32768, 32768)
+    assert value.output == key.output + 16384
     assert (found.before[0].source, found.before[0].read_bytes) == (AT.query, 131072)
 
 

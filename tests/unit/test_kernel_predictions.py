@@ -113,6 +113,7 @@ def test_a_replay_waits_for_half_a_tick_that_its_calls_share() -> None:
         ("decode_attention", "sglang", {"kv_len": 512, "kv_dtype": "fp8"}, 3),  # K and V are cast for it
         ("prefill_attention", "generic", {"seq_len": 64}, 0),
         ("prefill_attention", "vllm", {"seq_len": 64}, 1),
+        ("prefill_attention", "sglang", {"seq_len": 64, "head_dim": 512, "dtype": "fp8"}, 3),
     ],
 )
 def test_a_call_that_stores_nothing_is_shorter_by_all_that_storing_launches(

@@ -186,9 +186,9 @@ def test_new_keys_and_values_are_written_once(framework: Framework, head_dim: in
     assert uniform(np.asarray(back), 1 if queries else 0)
 
 
-@pytest.mark.parametrize(("framework", "cycles"), [(Framework.VLLM, 4100), (Framework.SGLANG, 0)])
+@pytest.mark.parametrize(("framework", "cycles"), [(Framework.VLLM, 2500), (Framework.SGLANG, 0)])
 def test_ctas_that_convert_to_fp8_live_longer(framework: Framework, cycles: int) -> None:
-    """4100 cycles at 1980 MHz are 2.07 us."""
+    """2500 cycles at 1980 MHz are 1.26 us."""
     prologues = []
     for dtype in (Dtype.BF16, Dtype.FP8):
         write = KvWrite(1, 0, 64, NEW, 64 * 1024, SLOTS, KEY, VALUE)
@@ -200,19 +200,19 @@ def test_ctas_that_convert_to_fp8_live_longer(framework: Framework, cycles: int)
 
 def test_triton_finds_tiles_before_the_window_masked() -> None:
     """Tile 15 of 64 queries with a window of 256 begins at key 704 of 960: eleven tiles of 64 keys are not read, but
-    each takes 0.6 cycles for 4096 scores; the five that are read take that too, half with K and half with V."""
+    each takes half a cycle for 4096 scores; the five that are read take that too, half with K and half with V."""
     shape, hopper = shape_of(1024, 1, 1, 256, window=256), device("h100-sxm")
     plan = prefill_plan(shape, hopper, Framework.SGLANG)
     assert (plan.queries, plan.keys, plan.masks_window) == (64, 64, True)
     records = records_of(lowered(shape, "h100-sxm", Framework.SGLANG)[0])
     reads = only(records, Op.READ)
     queries = reads[(reads.address >= QUERY) & (reads.address < OUTPUT) & (reads.requester == 15)]
-    assert int(queries.compute_cycles.sum()) == 11 * 2458
+    assert int(queries.compute_cycles.sum()) == 11 * 2048
     keys = reads[(reads.address >= KEY) & (reads.address < VALUE) & (reads.requester == 15)]
     assert total_bytes(keys) == (1024 - 704) * 256 * 2
     scalars = SCALARS.prefill_attention
     unmasked = step_cycles(shape, replace(plan, masks_window=False), hopper, scalars)
-    assert step_cycles(shape, plan, hopper, scalars) == unmasked + 1229
+    assert step_cycles(shape, plan, hopper, scalars) == unmasked + 1024
 
 
 @pytest.mark.parametrize(
