@@ -247,7 +247,8 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     if last == end:
         waits(m, context, buffer, FOR_RECORD)
         return done
-    look_ahead(m, p, program, sm, last)
+    if size_of(program, last) < 1 << p.group_shift:
+        look_ahead(m, p, program, sm, last)
     for each in range(last + 1, min(end, 2 * last - record), 2):
         prefetch(program, (each * RECORD_WORDS) & PLACE)
     waits(m, context, following, FOR_RECORD)
@@ -317,6 +318,8 @@ def advance(
             if p.log_words and m[scalar.LOGGED] > p.log_words // 2:
                 return LOGGED, t
             again = step(m, p, program, number, t)
+            while again == t and m[context + CONTEXT_NEXT] < m[context + CONTEXT_END] and p.log_words == 0:
+                again = step(m, p, program, number, t)  # its next event is the first one again
             sift_down(m, p.at.heap, m[scalar.HEAP], again << CONTEXT_BITS | number)
             continue
         sm = m[context + CONTEXT_SM]
