@@ -56,6 +56,10 @@ SGLANG: dict[int, Rules] = {
     100: ((64, _alone(64, 64)), (256, _alone(64, 128, 2)), (ANY, _alone(128, 128, 2))),
     120: ((128, ((64, Pinned(128, 64, FILL, 1)), (ANY, Pinned(128, 128, FILL, 1)))), (ANY, _alone(256, 128))),
 }
+OF_A_TILE = {Framework.VLLM: {89: ANY, 90: 64}, Framework.SGLANG: {89: ANY, 90: 1}}
+"""Up to so many rows of x each tile has a CTA of its own: kernels of CUTLASS 2 (sm_89), and of those of sm_90 the ones
+that are scheduled as KernelTmaWarpSpecialized; the others' CTAs stay and take one tile after the other."""
+
 _RULES = {Framework.VLLM: VLLM, Framework.SGLANG: SGLANG}
 
 
@@ -67,4 +71,5 @@ def cutlass_kernel(framework: Framework, compute_capability: int, m: int, n: int
     if not known:
         return CHOSEN
     columns = next(columns for most, columns in rules[max(known)] if m <= most)
-    return next(kernel for most, kernel in columns if n <= most)
+    kernel = next(kernel for most, kernel in columns if n <= most)
+    return kernel._replace(sets_up_each=m <= OF_A_TILE[framework].get(max(known), 0))

@@ -77,7 +77,7 @@ def lower(
     tiling = choose(shape, hardware, scalars, pinned)
     if raster_rows:
         tiling = replace(tiling, raster_rows=-(-raster_rows // tiling.cluster) * tiling.cluster)
-    yield _main_kernel(shape, tiling, operands, hardware, scalars, kernel, layer, step, name)
+    yield _main_kernel(shape, tiling, operands, hardware, scalars, kernel, layer, step, name, pinned.sets_up_each)
     if tiling.split > 1:
         yield _reduce_kernel(shape, tiling, operands, hardware, scalars, kernel + 1, layer, step, name)
 
@@ -92,8 +92,10 @@ def _main_kernel(
     layer: int | None,
     step: int,
     name: str,
+    sets_up_each: bool,
 ) -> TracedKernel:
     grid = _Grid(shape, tiling, operands)
+    warmup = warmup_ps(hardware, scalars)
     label = f"{name} {tiling.tile_n}x{tiling.tile_m}x{tiling.stages}"
     if tiling.split > 1:
         label += f" split-K {tiling.split}"
@@ -102,8 +104,8 @@ def _main_kernel(
         registers=168 if bulk_copies(hardware) else 128,
         shared_bytes=K_BYTES * (tiling.tile_m + tiling.tile_n) * tiling.stages,
         stages=min(16, max(4, 2 * (tiling.stages // grid.joined))),
-        prologue_ps=overhead_ps(tiling, hardware, scalars),
-        warmup_ps=warmup_ps(hardware, scalars),
+        prologue_ps=overhead_ps(tiling, hardware, scalars) + warmup * sets_up_each,
+        warmup_ps=warmup * (not sets_up_each),
         run_bytes=K_BYTES,  # weights are stored row by row of k: a stage takes 64 columns of each row
         run_gap_ps=scalars.run_gap_ps,
     )

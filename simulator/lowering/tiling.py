@@ -92,12 +92,14 @@ def warmup_ps(hardware: Hardware, scalars: Implementation) -> int:
 
 class Pinned(NamedTuple):
     """Sides of the tile where the kernel is known, which then does not split k; 0: the library chooses.  So with its
-    stages of 128 bytes, fewer if they do not fit, and CTAs along m that share a weight tile by multicast."""
+    stages of 128 bytes, fewer if they do not fit, and CTAs along m that share a weight tile by multicast.  Whether each
+    tile has a CTA of its own, which sets itself up, and not those that stay and take one tile after the other."""
 
     tile_m: int = 0
     tile_n: int = 0
     stages: int = 0
     cluster: int = 0
+    sets_up_each: bool = False
 
 
 CHOSEN = Pinned()

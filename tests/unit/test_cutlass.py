@@ -41,6 +41,25 @@ def test_tiles_are_those_of_the_sources(
     assert kernel.cluster == cluster
 
 
+@pytest.mark.parametrize(
+    ("framework", "capability", "most"),
+    [
+        (Framework.VLLM, 89, 1 << 16),
+        (Framework.VLLM, 90, 64),
+        (Framework.VLLM, 100, 0),
+        (Framework.VLLM, 120, 0),
+        (Framework.SGLANG, 89, 1 << 16),
+        (Framework.SGLANG, 90, 1),
+        (Framework.SGLANG, 103, 0),
+    ],
+)
+def test_ctas_of_one_tile_are_those_of_kernels_that_do_not_stay(
+    framework: Framework, capability: int, most: int
+) -> None:
+    assert all(cutlass_kernel(framework, capability, m, 4096).sets_up_each for m in {min(1, most), most} - {0})
+    assert not cutlass_kernel(framework, capability, most + 1, 4096).sets_up_each or capability == 89
+
+
 @pytest.mark.parametrize(("framework", "capability"), [(Framework.TRTLLM, 90), (Framework.VLLM, 80)])
 def test_elsewhere_a_library_chooses(framework: Framework, capability: int) -> None:
     assert cutlass_kernel(framework, capability, 64, 4096) == CHOSEN

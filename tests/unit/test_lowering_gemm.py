@@ -25,6 +25,7 @@ from simulator.hardware import Dtype
 from simulator.lowering import gemm
 from simulator.lowering.gemm import Bias, Operands, Tiling
 from simulator.lowering.layout import Matrix
+from simulator.lowering.tiling import Pinned
 from simulator.trace.record import Op, TracedKernel
 from simulator.workload import GemmShape
 
@@ -196,3 +197,15 @@ def test_what_is_chosen_fits_and_covers(name: str, m: int) -> None:
     counts = coverage(only(records_of(main), Op.READ), operands.weight.address, 768 * 1280)
     assert counts.min() == counts.max() >= 1
     assert main.header.shared_bytes + device(name).sm.cta_reserved_bytes <= device(name).sm.shared_memory_bytes
+
+
+def test_a_cta_of_one_tile_sets_itself_up_as_the_first_of_its_place_does() -> None:
+    shape = GemmShape(16, 8192, 4096, Dtype.FP8, Dtype.FP8, Dtype.BF16, False)
+    scalars = SCALARS.gemm.model_copy(update={"warmup_cycles": 1980})
+    headers = [
+        next(gemm.lower(shape, operands_of(shape), device(), scalars, 0, pinned=Pinned(16, 64, 16, 1, each))).header
+        for each in (False, True)
+    ]
+    stays, leaves = ((header.prologue_ps, header.warmup_ps) for header in headers)
+    assert stays[1] == 1_000_000
+    assert leaves == (stays[0] + 1_000_000, 0)
