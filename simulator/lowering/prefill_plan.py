@@ -15,7 +15,8 @@
 - TensorRT-LLM: contextFusedMultiHeadAttention/fmhaRunner.cpp (setupLaunchParams), cpp/kernels/fmha_v2/setup.py
   (enumerate_hmma_flash_kernels_base, enumerate_hgmma_flash_warpspec_kernels, enumerate_hgmma_ldgsts_kernels).
 - Data-centre Blackwell: the generated kernels of TensorRT-LLM, for all three frameworks.  Their names say 128 query
-  rows by 128 keys, persistent; two such tiles a CTA (mStepQ).
+  rows by 128 keys, persistent; two such tiles a CTA (mStepQ).  One token is a prompt too (fmhaDispatcher.cpp and
+  flashinfer's trtllm_fmha_kernel_launcher.cu, FmhaKernelType::Context), but for vLLM, whose tables say trtllmdecode.
 Grids: FlashAttention-2 num_m_block, b, h; FlashInfer tiles of all requests, KV heads; Triton batch, heads, tiles;
 fmha_v2 steps, h, b (fused_multihead_attention_v2.cpp).
 Which of them ran for which head size and window is said by the measured tables.
@@ -83,7 +84,9 @@ def prefill_plan(shape: AttentionShape, hardware: Hardware, framework: Framework
     if framework is Framework.VLLM and narrow and shape.head_dim == UNEQUAL_HEAD and capability != HOPPER:
         return _unified_triton(shape)
     if BLACKWELL <= capability < CONSUMER_BLACKWELL and framework is not Framework.GENERIC:
-        return _cutlass() if framework is Framework.SGLANG and narrow and shape.head_dim == 128 else _generated(shape)
+        if framework is Framework.SGLANG and narrow and shape.head_dim == 128:
+            return _cutlass()
+        return _generated(shape, framework)
     if framework is Framework.TRTLLM:
         return _fmha_v2(shape, capability)
     if bulk_copies(hardware):
@@ -259,8 +262,8 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _generated(shape: AttentionShape) -> PrefillPlan:
-    if shape.query_len == 1:
+def _generated(shape: AttentionShape, framework: Framework) -> PrefillPlan:
+    if shape.query_len == 1 and framework is Framework.VLLM:  # which calls that decoding
         return PrefillPlan(" trtllm-gen", 16, 128, 256, 4, packed=True, overlaps=True, multiplies_cache=True)
     queries = 256 if shape.head_dim <= 128 else 128
     return PrefillPlan(" trtllm-gen", queries, 128, 512, 4, persistent=True, overlaps=True, multiplies_cache=True)

@@ -65,6 +65,9 @@ def lowered(shape: AttentionShape, on: str, framework: Framework) -> list[Traced
         ("h100-sxm", Framework.SGLANG, shape_of(2048, 32, 8, 256, window=512), " triton 64x64"),
         ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8, kv_dtype=Dtype.FP8), " cutlass 256x128"),
         ("b200-sxm", Framework.SGLANG, shape_of(2048, 32, 8), " trtllm-gen 256x128"),
+        ("b200-sxm", Framework.SGLANG, shape_of(1, 32, 8), " trtllm-gen 256x128"),
+        ("b200-sxm", Framework.TRTLLM, shape_of(1, 32, 8, 256), " trtllm-gen 128x128"),
+        ("b200-sxm", Framework.VLLM, shape_of(1, 32, 8), " trtllm-gen 16x128"),  # its decode kernel
         ("b200-sxm", Framework.VLLM, shape_of(2048, 36, 12, 192, kv_dtype=Dtype.FP8), " triton unified 15x32"),
         ("l40s", Framework.VLLM, shape_of(2048, 24, 1, 192, kv_dtype=Dtype.FP8), " triton unified 24x32"),
         ("h100-sxm", Framework.VLLM, shape_of(2048, 32, 8, 192, kv_dtype=Dtype.FP8), " fa3 128x160"),
