@@ -196,10 +196,20 @@ def build(spec: type[SpecT], tree: Mapping[str, Any], where: str) -> SpecT:
         return spec.model_validate(tree)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(
-            f"{where}: {path}: {_explain(spec, first)}" if path else f"{where}: {_explain(spec, first)}"
-        ) from error
+        path, message = _within(spec, first["loc"], _explain(spec, first))
+        raise ConfigError(f"{where}: {path}: {message}" if path else f"{where}: {message}") from error
+
+
+def _within(spec: type[Spec], loc: tuple[str | int, ...], message: str) -> tuple[str, str]:
+    """Return the key path of a mistake and what is wrong there: a check of a whole table begins with the key it is
+    about, such as ``size must be ...`` of ``l2``, or ``sm.outstanding must ...`` of all."""
+    path = [str(part) for part in loc]
+    key, _, rest = message.partition(" ")
+    owner = _owner(spec, [*loc, *key.split(".")[:-1]])
+    named = owner is not None and key.split(".")[-1] in map(key_of, owner.model_fields)
+    if named and (path or "." in key):
+        return ".".join([*path, key]), rest
+    return ".".join(path), message
 
 
 def _explain(spec: type[Spec], error: Any) -> str:

@@ -117,9 +117,12 @@ class Parameters(NamedTuple):
     at: Places = Places()
 
 
+MOST_GROUP_LINES = 32
+
+
 def lines_per_group(l2_sets: int) -> int:
     """Return how many consecutive lines, in consecutive sets, share one tag while they live one life."""
-    return gcd(l2_sets, 32)
+    return gcd(l2_sets, MOST_GROUP_LINES)
 
 
 def contexts_of(p: Parameters) -> int:

@@ -105,11 +105,18 @@ class Hbm(Spec):
         return value
 
     @model_validator(mode="after")
+    def _holds_rows(self) -> Hbm:
+        least = self.channel_count * self.banks * self.row_bytes
+        if self.size_bytes < least:
+            raise ValueError(f"size must hold a row of each bank of each channel ({least} B; given {self.size_bytes} B)")
+        return self
+
+    @model_validator(mode="after")
     def _timing(self) -> Hbm:
         if self.t_rfc_ps >= self.t_refi_ps:
             raise ValueError("t_rfc must be shorter than t_refi")
         if not self.n_bl <= self.n_ccd_s <= min(self.n_ccd_l, self.n_ccd_l_wr):
-            raise ValueError("n_bl, n_ccd_s and n_ccd_l must not fall")
+            raise ValueError("n_ccd_s must be at least n_bl and at most n_ccd_l and n_ccd_l_wr")
         return self
 
     @property

@@ -81,7 +81,7 @@ class L2(Spec):
     line_bytes: PositiveBytes
     sector_bytes: PositiveBytes
     slices: Count
-    slice_sites: Count | None = None  # of a partition, if they divide its slices; a line has one by hash; None: evenly
+    slice_sites: Count | None = None  # of a partition, dividing its slices; a line has one by hash; None: dealt evenly
     slice_bytes_per_clock: Count
     clock_hz: PositiveHertz
     hit_latency_ps: PositiveTime  # load to use, from an SM, unloaded, near partition
@@ -99,20 +99,25 @@ class L2(Spec):
         if self.line_bytes & (self.line_bytes - 1) or self.line_bytes % self.sector_bytes:
             raise ValueError("line must be a power of two and a multiple of sector")
         if self.line_bytes // self.sector_bytes > 8:
-            raise ValueError("a line has at most 8 sectors")
+            raise ValueError("line has at most 8 sectors")
         if self.size_bytes % (self.partitions * self.line_bytes * self.ways):
             raise ValueError("size must be a multiple of partitions x ways x line; choose other ways")
         if self.partitions == 2 and self.cross_bytes_per_clock is None:
-            raise ValueError("two partitions need cross_bytes_per_clock, what the link between them moves each way")
+            raise ValueError("cross_bytes_per_clock is missing: what the link between two partitions moves each way")
+        if self.slice_sites and self.slices % (self.partitions * self.slice_sites):
+            of = f"the {self.slices / self.partitions:g} slices of a partition"
+            raise ValueError(f"slice_sites must divide {of} (given {self.slice_sites})")
         fetch = self.fetch_bytes or self.sector_bytes
         if fetch % self.sector_bytes or fetch & (fetch - 1) or fetch > self.line_bytes:
             raise ValueError("fetch must be a power of two, a multiple of sector and at most a line")
         if self.replacement == "plru" and self.ways & (self.ways - 1):
-            raise ValueError("replacement plru needs a power of two of ways")
+            raise ValueError("ways must be a power of two for replacement plru")
         if self.set_aside_bytes and self.replacement != "lru":
             raise ValueError("set_aside needs replacement lru")
         if (self.set_aside_bytes or 0) > self.size_bytes * 3 // 4:
             raise ValueError("set_aside can be at most three quarters of size")
+        if 0 < (self.set_aside_bytes or 0) * self.ways < self.size_bytes:
+            raise ValueError(f"set_aside is kept in whole ways: at least {self.size_bytes // self.ways} B, or 0")
         return self
 
     @property
@@ -164,6 +169,15 @@ class Hardware(Spec):
     def _l1_geometry(self) -> Hardware:
         if self.l1.size_bytes % (self.l1.ways * self.l2.line_bytes):
             raise ValueError("l1.size must be a multiple of l1.ways x l2.line; choose other ways")
+        return self
+
+    @model_validator(mode="after")
+    def _lines(self) -> Hardware:
+        line = self.l2.line_bytes
+        if self.sm.outstanding_bytes < line:
+            raise ValueError(f"sm.outstanding must hold a line of l2 ({line} B; given {self.sm.outstanding_bytes} B)")
+        if self.hbm.interleave_bytes < line:
+            raise ValueError(f"hbm.interleave must hold a line of l2 ({line} B; given {self.hbm.interleave_bytes} B)")
         return self
 
     @property

@@ -6,6 +6,7 @@ from fractions import Fraction
 from math import ceil, gcd
 
 from simulator.core.dram_state import NEVER, DramParameters
+from simulator.core.state import MOST_GROUP_LINES
 from simulator.errors import ConfigError
 from simulator.hardware.dram import Hbm
 from simulator.units import PS_PER_S
@@ -23,7 +24,10 @@ def dram_parameters(name: str, hbm: Hbm, line_bytes: int, group_lines: int) -> D
     for a geometry the model cannot represent.
     """
     group_bytes = group_lines * line_bytes
-    chunk_bytes = min(max(hbm.interleave_bytes, line_bytes), group_bytes)
+    most = MOST_GROUP_LINES * line_bytes
+    if hbm.interleave_bytes > most:
+        raise ConfigError(f"{name}: hbm.interleave: at most {MOST_GROUP_LINES} lines of l2, {most} B")
+    chunk_bytes = min(hbm.interleave_bytes, group_bytes)  # less where the sets of L2 allow for small groups alone
     group_channels = gcd(hbm.channel_count, group_bytes // chunk_bytes)
     if hbm.access_bytes > line_bytes:
         raise ConfigError(f"{name}: hbm.access: must not exceed l2.line ({line_bytes} B)")

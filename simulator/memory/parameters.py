@@ -8,7 +8,6 @@ from simulator.core.sets import MAX_SECTORS
 from simulator.core.state import Parameters, laid_out, lines_per_group
 from simulator.errors import ConfigError
 from simulator.hardware import Hardware
-from simulator.hardware.spec import L2
 from simulator.memory.dram_parameters import dram_parameters
 from simulator.units import PS_PER_S
 
@@ -31,6 +30,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
     sets = l2.size_bytes // (l2.partitions * l2.line_bytes * l2.ways)
     l1_sets = l1.size_bytes // (l2.line_bytes * l1.ways)
     group_lines = lines_per_group(sets)
+    sites = l2.slice_sites or 1
     group_bytes = group_lines * l2.line_bytes
     parameters = Parameters(
         sms=sm.count,
@@ -51,9 +51,9 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
         set_aside_ways=(l2.set_aside_bytes or 0) * l2.ways // l2.size_bytes,
         fetch_sectors=(l2.fetch_bytes or l2.sector_bytes) // l2.sector_bytes,
         slices=l2.slices,
-        slice_sites=_slice_sites(l2),
+        slice_sites=sites,
         site_line_shift=_log2(max(SITE_BYTES // l2.line_bytes, 1)),
-        site_slices=l2.slices // (l2.partitions * _slice_sites(l2)),
+        site_slices=l2.slices // (l2.partitions * sites),
         coalescer_sms=l2.coalescer_sms or 0,
         slice_ticks_per_kib=_ticks_per_kib(l2.slice_bytes_per_clock * l2.clock_hz),
         mshr_bytes=l2.outstanding_bytes,
@@ -73,12 +73,6 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
         log_words=log_words,
     )
     return laid_out(parameters)
-
-
-def _slice_sites(l2: L2) -> int:
-    """Return the memory sites of a partition that a line is drawn among; one where they do not divide its slices."""
-    sites = l2.slice_sites or 1
-    return sites if l2.slices % (l2.partitions * sites) == 0 else 1
 
 
 def _ticks_per_kib(bytes_per_s: int) -> int:
