@@ -108,7 +108,7 @@ class Hbm(Spec):
     def _holds_rows(self) -> Hbm:
         least = self.channel_count * self.banks * self.row_bytes
         if self.size_bytes < least:
-            raise ValueError(f"size must hold a row of each bank of each channel ({least} B; given {self.size_bytes} B)")
+            raise ValueError(f"size must hold a row of each bank, {least} B (given {self.size_bytes} B)")
         return self
 
     @model_validator(mode="after")
