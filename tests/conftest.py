@@ -61,7 +61,13 @@ def _compile_analysis() -> None:
     from simulator.memory import Device
     from simulator.trace.record import KernelHeader, Records, TracedKernel, TraceHeader
 
-    functions = ("interleave.interleave", "spatial.count_spatial", "reuse_count.count_visits", "reuse_count.count_last")
+    functions = (
+        "interleave.interleave",
+        "spatial.count_spatial",
+        "reuse_count.count_visits",
+        "reuse_count.count_last",
+        "reuse_singles.count_singles",
+    )
     reasons = ("l1_reasons.empty_l1s", "l2_reasons.count_l2_lines_left")
     if all(map(is_compiled, (*functions, "reuse_room.move_pages", "sample.sample", *reasons))):
         return

@@ -22,6 +22,7 @@ from simulator.core.reuse_count import (
     bin_edges,
 )
 from simulator.core.reuse_room import move_pages, renumber
+from simulator.core.reuse_singles import SINGLES, are_single, count_singles
 from simulator.core.reuse_stack import (
     ENTRY_BITS,
     FREE_PARTS,
@@ -162,7 +163,7 @@ class ReuseCounter:
             flows=np.zeros(kernel_classes**2, np.int64),
             gaps=np.zeros(BINS * 2, np.int64),
             windows=np.zeros(WINDOWS * reuse_count.WINDOW_WORDS, np.int64),
-            ahead=np.zeros(4 * BATCH, np.int64),
+            ahead=np.zeros(max(4 * BATCH, 2 * SINGLES), np.int64),
         )
         self._visits = np.empty(BUFFER_VISITS * reuse_count.VISIT_WORDS, np.int64)
         self._cut = np.zeros(CUT_SCALARS, np.int64)
@@ -197,7 +198,8 @@ class ReuseCounter:
     def count(self, visits: Int64Array, count: int, kernel_class: int) -> None:
         """Count the first `count` of visits of a kernel of one class."""
         counts = self._counts
-        while not reuse_count.count_visits(
+        single = self._units > 1 and are_single(visits, count)
+        while not (count_singles if single and self.shift == 0 else reuse_count.count_visits)(
             self._stack,
             counts,
             self._space,
@@ -241,7 +243,7 @@ class ReuseCounter:
         self._move(self.shift + (self._adaptive and crowded and self.shift < MAX_SHIFT))
 
     def _move(self, shift: int) -> None:
-        self._stack, numbers = roomier(self._stack, BATCH, shift)
+        self._stack, numbers = roomier(self._stack, max(BATCH, SINGLES), shift)
         if numbers is not None:
             scalars = self._counts.scalars
             scalars[reuse_count.WINDOW_SLOT] = numbers[scalars[reuse_count.WINDOW_SLOT]]
@@ -266,7 +268,8 @@ def roomier(s: Stack, visits: int, shift: int = 0) -> tuple[Stack, NDArray[np.in
     slots = int(s.scalars[SLOTS])
     if slots + visits < len(s.weight):
         return s, None
-    if 3 * np.count_nonzero(s.weight[:slots]) > slots:
+    used = int(np.count_nonzero(s.weight[:slots]))
+    if 3 * used > slots or used + visits >= len(s.weight):
         larger = new_slots(2 * len(s.weight) + visits)
         for name, array in larger.items():
             array[: len(getattr(s, name))] = getattr(s, name)

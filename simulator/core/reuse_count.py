@@ -25,6 +25,7 @@ from simulator.core.reuse_stack import (
     PIECE_WORDS,
     SHIFT,
     SLOTS,
+    SPAN_BITS,
     STRIP_BITS,
     STRIP_UNITS,
     STRIPS,
@@ -130,8 +131,8 @@ def bin_edges() -> Int64Array:
 
 
 @small_function
-def class_of(space: Space, address: int) -> int:
-    """Return the tensor class of an address."""
+def segment_of(space: Space, address: int) -> int:
+    """Return the segment of an address."""
     low, high = 0, len(space.bounds)
     while high - low > 1:
         middle = (low + high) >> 1
@@ -139,22 +140,22 @@ def class_of(space: Space, address: int) -> int:
             low = middle
         else:
             high = middle
-    return space.classes[low]
+    return low
+
+
+@small_function
+def class_of(space: Space, address: int) -> int:
+    """Return the tensor class of an address."""
+    return space.classes[segment_of(space, address)]
 
 
 @small_function
 def class_of_page(space: Space, start: int, end: int) -> int:
     """Return the tensor class of a page, MIXED if a segment ends in it."""
-    low, high = 0, len(space.bounds)
-    while high - low > 1:
-        middle = (low + high) >> 1
-        if space.bounds[middle] <= start:
-            low = middle
-        else:
-            high = middle
-    if low + 1 < len(space.bounds) and space.bounds[low + 1] < end:
+    segment = segment_of(space, start)
+    if segment + 1 < len(space.bounds) and space.bounds[segment + 1] < end:
         return MIXED
-    return space.classes[low]
+    return space.classes[segment]
 
 
 @small_function
@@ -318,11 +319,16 @@ def count_visits(
     return True
 
 
-@compiled
-def count_last(s: Stack, c: Counts) -> None:
-    """Count the gaps from the last access of each unit to the end of the trace."""
+@small_function
+def is_whole(s: Stack, slot: int) -> bool:
+    """Return whether all that was touched in a slot was last touched then."""
+    return s.weight[slot] == s.spans[slot] & ((1 << SPAN_BITS) - 1)
+
+
+@small_function
+def count_parted(s: Stack, c: Counts, end: int) -> None:
+    """Count the gaps from the last access of each unit to the `end`, where that touched others that were since."""
     words, units = 1 << s.scalars[ENTRY_BITS], s.scalars[UNITS]
-    end = c.scalars[NOW] + 1
     for entry in range(0, len(s.table), words):
         ahead = entry + LAST_AHEAD * words
         if ahead < len(s.table) and s.table[ahead]:
@@ -335,19 +341,37 @@ def count_last(s: Stack, c: Counts) -> None:
                 if value < NEVER:
                     part = part_at(s, value)
                     for unit in range(part, part + STRIP_UNITS):
-                        prefetch(s.visits, 2 * max(0, s.parts[unit]))
-                elif value >= 0:
-                    prefetch(s.visits, 2 * value)
+                        prefetch(s.spans, max(0, s.parts[unit]))
+                        prefetch(s.weight, max(0, s.parts[unit]))
         if s.table[entry] == 0:
             continue
         for first in range(0, units, STRIP_UNITS):
             value = s.strips[2 * entry + STRIPS + (first >> STRIP_BITS)]
             size = min(STRIP_UNITS, units - first)
             if value >= 0:
-                add_gaps(c.gaps, end - s.visits[2 * value + WHEN] - (first + size - 1), 1, size, s.scalars[SHIFT])
+                if not is_whole(s, value):
+                    gap = end - s.visits[2 * value + WHEN] - (first + size - 1)
+                    add_gaps(c.gaps, gap, 1, size, s.scalars[SHIFT])
             elif value != NEVER:
                 part = part_at(s, value)
                 for unit in range(size):
                     slot = s.parts[part + unit]
-                    if slot != NEVER:
+                    if slot != NEVER and not is_whole(s, slot):
                         add_gaps(c.gaps, end - s.visits[2 * slot + WHEN] - (first + unit), 0, 1, s.scalars[SHIFT])
+
+
+@compiled
+def count_last(s: Stack, c: Counts) -> None:
+    """Count the gaps from the last access of each unit to the end of the trace: by slots, which follow one another in
+    memory, and page by page for those of which only a part is left."""
+    end = c.scalars[NOW] + 1
+    parted = 0
+    for slot in range(s.scalars[SLOTS]):
+        if is_whole(s, slot):
+            size = s.spans[slot] & ((1 << SPAN_BITS) - 1)
+            last = (s.spans[slot] >> SPAN_BITS) + size - 1
+            add_gaps(c.gaps, end - s.visits[2 * slot + WHEN] - last, 1, size, s.scalars[SHIFT])
+        elif s.weight[slot]:
+            parted += 1
+    if parted:
+        count_parted(s, c, end)

@@ -79,6 +79,7 @@ def renumber(s: Stack, numbers: NDArray[np.int32]) -> None:
             s.weight[count] = s.weight[slot]
             s.visits[2 * count] = s.visits[2 * slot]
             s.visits[2 * count + 1] = s.visits[2 * slot + 1]
+            s.spans[count] = s.spans[slot]
             count += 1
     numbers[slots] = count
     for slot in range(count, slots):

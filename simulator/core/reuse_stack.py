@@ -44,6 +44,7 @@ KEY, TAG, STRIPS = 0, 1, 4
 STRIPS on its strips, each the slot of all its units, or NEVER, or its part as FIRST_PART - part."""
 
 WHEN, OWNER = 0, 1
+SPAN_BITS = 8
 
 PIECE_START, PIECE_END, PIECE_DISTANCE, PIECE_SLOT, PIECE_WORDS = 0, 1, 2, 3, 4
 MAX_SHIFT = 12
@@ -66,6 +67,7 @@ class Stack(NamedTuple):
     peaks: NDArray[np.int32]  # of 32 tops
     crowns: NDArray[np.int32]  # of 32 peaks
     visits: Int64Array  # (slots, 2), flat: number of the access to what would be the first unit of the page; by whom
+    spans: NDArray[np.uint16]  # by slot: first unit touched << SPAN_BITS | units touched
     pieces: Int64Array  # (units, PIECE_WORDS), flat: of the last visit
 
 
@@ -91,7 +93,8 @@ def entry_bits(units: int) -> int:
 def new_slots(slots: int) -> dict[str, NDArray[Any]]:
     """Return the arrays that have a place for each slot, by name."""
     blocks = -(-slots >> BLOCK_BITS << BLOCK_BITS)
-    arrays = {"weight": aligned(blocks, np.uint8), "visits": aligned(2 * blocks, np.int64)}
+    arrays: dict[str, NDArray[Any]] = {"weight": aligned(blocks, np.uint8), "spans": aligned(blocks, np.uint16)}
+    arrays["visits"] = aligned(2 * blocks, np.int64)
     count = blocks >> BLOCK_BITS
     for name in ("sums", "tops", "peaks", "crowns"):
         count = -(-count >> FAN_BITS)
@@ -261,6 +264,7 @@ def visit(s: Stack, entry: int, low: int, high: int, now: int, owner: int) -> in
     s.scalars[SLOTS] = slot + 1
     s.visits[2 * slot + WHEN] = now + 1 - low
     s.visits[2 * slot + OWNER] = owner
+    s.spans[slot] = low << SPAN_BITS | (high - low)
     count = 1
     value = s.strips[2 * entry + STRIPS + (low >> STRIP_BITS)]
     if high == low + 1 and value < NEVER:  # the common case of gathers, in 10 ns less
@@ -277,7 +281,7 @@ def visit(s: Stack, entry: int, low: int, high: int, now: int, owner: int) -> in
         if before != NEVER:
             before = natural(before)
             # units of that slot that come later in the page were touched after these then
-            after = _in_slot(s, entry, end, before) if s.weight[before] > size else 0
+            after = units_in_slot(s, entry, end, before) if s.weight[before] > size else 0
             distance = above(s, before) + after + end - 1 - low
             add_weight(s, before, -size)
         s.pieces[piece + PIECE_DISTANCE] = distance
@@ -324,7 +328,7 @@ def _set_piece(s: Stack, number: int, start: int, end: int, slot: int) -> None:
 
 
 @small_function
-def _in_slot(s: Stack, entry: int, first: int, slot: int) -> int:
+def units_in_slot(s: Stack, entry: int, first: int, slot: int) -> int:
     """Return how many units from `first` on were last touched in `slot`."""
     found = 0
     unit, units = first, s.scalars[UNITS]

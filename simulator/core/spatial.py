@@ -6,7 +6,7 @@ from simulator.core.bitwise import length
 from simulator.core.compiled import compiled, small_function
 from simulator.core.layout import Int64Array
 from simulator.core.program import ADDRESS, EXTENT, RECORD_WORDS, STRIDE, high, low
-from simulator.core.reuse_count import Space, class_of
+from simulator.core.reuse_count import Space, segment_of
 
 SECTOR_SHIFT, LINE_SECTOR_BITS = 5, 2
 LINE_SECTORS = 1 << LINE_SECTOR_BITS
@@ -30,6 +30,13 @@ def add_lines(touched: Int64Array, cell: int, address: int, size: int) -> None:
     touched[place + LINE_SECTORS - (first & (LINE_SECTORS - 1))] += 1
     touched[place + (last & (LINE_SECTORS - 1)) + 1] += 1
     touched[place + LINE_SECTORS] += lines - 2
+
+
+@small_function
+def is_within(space: Space, address: int, segment: int) -> bool:
+    """Return whether an address lies in a segment."""
+    begun = space.bounds[segment] <= address
+    return begun and (segment + 1 == len(space.bounds) or address < space.bounds[segment + 1])
 
 
 @small_function
@@ -58,6 +65,7 @@ def count_spatial(
 
     `last` (tensor classes, 2) is room for where the last run began and ended.
     """
+    segment = 0
     for cta in range(len(starts) - 1):
         for its in range(tensor_classes):
             last[2 * its] = -1
@@ -68,7 +76,9 @@ def count_spatial(
             if rows == 1 or stride == size:
                 size *= rows
                 rows = 1
-            its = class_of(space, address)
+            if not is_within(space, address, segment):
+                segment = segment_of(space, address)
+            its = space.classes[segment]
             for _ in range(rows):
                 add_lines(touched, kernel_class * tensor_classes + its, address, size)
                 if last[2 * its] >= 0:

@@ -157,3 +157,26 @@ def test_small_chunks_and_little_room_change_nothing(touches: list[Touch], seed:
         assert one.working_set == other.working_set
         assert one.flows == other.flows
         assert np.array_equal(one.curve.miss_ratio, other.curve.miss_ratio)
+
+
+@pytest.mark.parametrize("reach", [40, 400, 40000])
+def test_visits_of_one_unit_are_counted_as_any_others(reach: int) -> None:
+    """Gathers of single sectors, some of them twice in a row, before and after kernels that read runs."""
+    rng = np.random.default_rng(reach)
+    touches = []
+    for launch in range(6):
+        for requester in range(3):
+            starts = rng.integers(0, reach, 150) * 32
+            sizes = np.full(150, 32) if launch % 3 else rng.choice([32, 128, 1024, 4096], 150)
+            pairs = zip(starts.tolist(), sizes.tolist(), strict=True)
+            touches += [Touch(launch, requester, start, size) for start, size in pairs]
+            touches += touches[-1:]
+    found = measured(touches)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reuse, "are_single", lambda visits, count: False)
+        plain = measured(touches)
+    for one, other in zip(plain.reuse, found.reuse, strict=True):
+        assert one.classes == other.classes
+        assert one.working_set == other.working_set
+        assert one.flows == other.flows
+        assert np.array_equal(one.curve.miss_ratio, other.curve.miss_ratio)
