@@ -241,6 +241,8 @@ def look_ahead(m: Int64Array, p: Parameters, program: Int64Array, sm: int, recor
         place = l1_set_of(p, sm, line)[0]
         prefetch(m, place)
         prefetch(m, place + ORDER)
+        prefetch(m, place + READY)
+        prefetch(m, place + READY + 8)
     slot, home = slot_of(p, group)
     near = near_partition(p, sm)
     place = set_at(p, lane, slot, near)
