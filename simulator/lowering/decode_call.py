@@ -6,9 +6,11 @@
   of V in place (flashinfer/decode.py, run).
 - SGLang (srt/mem_cache/memory_pool.py, srt/layers/attention): K and V are cast to fp8 one by one and stored; so is the
   query where the kernel multiplies in fp8.  Before the generated kernels one kernel casts K and V and stores them
-  (trtllm_fp8_kv_kernel.py).  Where the heads of K and V differ, PyTorch's index_put stores each, after
-  it has turned their places into 64-bit numbers.  FlashAttention-3 plans its splits in a kernel of one CTA
-  (prepare_varlen_num_blocks).
+  (trtllm_fp8_kv_kernel.py), and the query is cast with a scale of its own (trtllm_mha_backend.py of 0.5.14,
+  _maybe_quantize_q: pull request 28144): cleared, taken as the maximum, each CTA adding its own to it
+  (per_tensor_quant_fp8.cuh), and multiplied by the scales of K, of the softmax and, by FlashInfer, by log2(e).  Where
+  the heads of K and V differ, PyTorch's index_put stores each, after it has turned their places into 64-bit numbers.
+  FlashAttention-3 plans its splits in a kernel of one CTA (prepare_varlen_num_blocks).
 - TensorRT-LLM: rotary embedding and the storing of K and V are one kernel (invokeQKVPreprocessing) before XQA and the
   generated kernels; masked attention, and XQA on Hopper with an fp8 cache, do both themselves, unless there are
   attention sinks, with which head size 64 is measured.
@@ -28,24 +30,29 @@ from simulator.lowering.decode_trtllm import GENERATED, on_hopper_tensor_cores
 from simulator.lowering.elementwise import REGISTERS, pieces
 from simulator.lowering.implementation import Backend, Framework
 from simulator.lowering.layout import SECTOR_BYTES
-from simulator.lowering.program import Launch, ProgramBuilder, shares, traced_whole
+from simulator.lowering.program import Launch, ProgramBuilder, contiguous, shares, traced_whole
 from simulator.trace.record import Op, TracedKernel
 from simulator.workload.operators import AttentionShape
 
 COPY_BYTES = 4096  # of a CTA: 256 threads x 16 bytes
 LENGTH_BYTES = 4
+SCALE_BYTES = 4
+SCALED_THREADS, SCALED_CTAS = 256, 1024  # an element of the query each, as far as those CTAs go
+SCALINGS = 3  # by the scale of K, of the softmax, and log2(e)
 SINKS_HEAD = 64  # head size that TensorRT-LLM is measured with attention sinks for
 
 
 @dataclass(frozen=True, slots=True)
 class Small:
-    """A kernel that reads one run of bytes and writes another."""
+    """A kernel that reads one run of bytes and writes another, each CTA its share or, where it reduces, all of it."""
 
     name: str
     source: int
     read_bytes: int
     output: int
     write_bytes: int
+    ctas: int = 0  # where it is not one for every 4 KiB
+    reduces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +97,15 @@ def kernels_around(
 def lower_small(
     small: Small, kernel: int, layer: int | None, step: int, operator: str = "decode_attention"
 ) -> TracedKernel:
-    """Return the kernel, of 256 threads for every 4 KiB."""
-    ctas = max(1, -(-max(small.read_bytes, small.write_bytes) // COPY_BYTES))
+    """Return the kernel, of CTAs of 256 threads."""
+    ctas = small.ctas or max(1, -(-max(small.read_bytes, small.write_bytes) // COPY_BYTES))
     program = ProgramBuilder(kernel)
     cta = np.arange(ctas)[:, None]
     program.add(cta, Op.READ, pieces(*shares(small.source, _sectors(small.read_bytes), ctas)))
-    program.add(cta, Op.WRITE, pieces(*shares(small.output, _sectors(small.write_bytes), ctas)), barrier=True)
+    if small.reduces:
+        program.add(cta, Op.REDUCE, contiguous(np.full((ctas, 1), small.output), SECTOR_BYTES), barrier=True)
+    else:
+        program.add(cta, Op.WRITE, pieces(*shares(small.output, _sectors(small.write_bytes), ctas)), barrier=True)
     launch = Launch(threads=256, registers=REGISTERS, shared_bytes=0, stages=16)
     return traced_whole(small.name, operator, layer, step, launch, 0, program.records())
 
@@ -122,7 +132,9 @@ def sglang_casts(shape: AttentionShape, at: Buffers) -> tuple[Small, ...]:
 def _sglang(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
     first = () if plan.name == GENERATED else sglang_casts(shape, at)
     before: tuple[Small, ...] = ()
-    if shape.kv_dtype is Dtype.FP8 and plan.tile.multiplies_cache:
+    if shape.kv_dtype is Dtype.FP8 and plan.name == GENERATED:
+        before = _scaled(shape, at)
+    elif shape.kv_dtype is Dtype.FP8 and plan.tile.multiplies_cache:
         size = _query_bytes(shape)
         before = (Small("cast", at.query, size, at.scratch, size // 2),)
     if plan.name == " fa3":
@@ -133,6 +145,20 @@ def _sglang(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
         places = Small("copy", at.scratch, tokens * LENGTH_BYTES, at.scratch, 2 * tokens * LENGTH_BYTES)
         return Around((*first, places, places), 2, before, ())
     return Around(first, 1, before, ())
+
+
+def _scaled(shape: AttentionShape, at: Buffers) -> tuple[Small, ...]:
+    """Return the kernels that cast the query with a scale of its own."""
+    size = _query_bytes(shape)
+    cast = size // shape.activation_dtype.bytes
+    scale = at.scratch + _sectors(cast)
+    ctas = min(-(-cast // SCALED_THREADS), SCALED_CTAS)
+    return (
+        Small("clear scale", scale, 0, scale, SCALE_BYTES),
+        Small("maximum", at.query, size, scale, SCALE_BYTES, ctas, reduces=True),
+        Small("cast", at.query, size, at.scratch, cast, ctas),
+        *(Small("scale", scale, SCALE_BYTES, scale, SCALE_BYTES) for _ in range(SCALINGS)),
+    )
 
 
 def _trtllm(shape: AttentionShape, at: Buffers, plan: Plan, hardware: Hardware) -> Around:

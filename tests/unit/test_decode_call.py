@@ -14,6 +14,7 @@ from simulator.lowering.implementation import Framework
 
 AT = Buffers(query=1 << 32, output=2 << 32, new=3 << 32, scratch=4 << 32)
 FP8 = {"kv_dtype": Dtype.FP8}
+SCALED = ["clear scale", "maximum", "cast", "scale", "scale", "scale"]
 
 
 def around(on: str, framework: Framework, **changes: Any) -> Around:
@@ -37,7 +38,7 @@ def around(on: str, framework: Framework, **changes: Any) -> Around:
         ("h100-sxm", Framework.SGLANG, FP8, ["cast", "cast", "store", "cast", "plan splits"]),
         ("h100-sxm", Framework.SGLANG, {"head_dim": 192}, ["copy", "copy", "store", "store", "plan splits"]),
         ("l40s", Framework.SGLANG, FP8, ["cast", "cast", "store"]),  # queries stay in 16 bits
-        ("b200-sxm", Framework.SGLANG, FP8, ["store", "cast"]),  # K and V are cast where they are stored
+        ("b200-sxm", Framework.SGLANG, FP8, ["store", *SCALED]),  # K and V are cast where they are stored
         ("h100-sxm", Framework.TRTLLM, {}, ["store"]),
         ("h100-sxm", Framework.TRTLLM, FP8, []),  # XQA stores what it gets
         ("h100-sxm", Framework.TRTLLM, FP8 | {"head_dim": 64}, ["store"]),  # but not with attention sinks
@@ -62,6 +63,21 @@ def test_a_cast_reads_twice_what_it_writes() -> None:
     assert (value.source, value.read_bytes) == (AT.new + 32768, 32768)
     assert value.output == key.output + 16384
     assert (found.before[0].source, found.before[0].read_bytes) == (AT.query, 131072)
+
+
+def test_a_query_is_cast_with_a_scale_of_its_own() -> None:
+    """16 x 32 rows of 128 elements are 65536, an element a thread: 256 CTAs, all of which reduce into one scale."""
+    found = around("b200-sxm", Framework.SGLANG, **FP8)
+    clear, maximum, cast, *scalings = (lower_small(small, i, None, 0) for i, small in enumerate(found.before))
+    for kernel in (clear, maximum, cast, *scalings):
+        assert_header(kernel)
+    assert (clear.header.read_bytes, clear.header.write_bytes) == (0, 32)
+    assert (maximum.header.requesters, cast.header.requesters) == (256, 256)
+    assert (maximum.header.read_bytes, maximum.header.write_bytes) == (131072, 256 * 32)
+    assert (cast.header.read_bytes, cast.header.write_bytes) == (131072, 65536)
+    assert {small.output for small in found.before} == {AT.scratch, AT.scratch + 65536}
+    many = around("b200-sxm", Framework.SGLANG, **FP8 | {"batch": 1024})
+    assert many.before[1].ctas == 1024
 
 
 @pytest.mark.parametrize("size", [4, 32, 4096, 5000, 1 << 20])
