@@ -24,7 +24,7 @@ from simulator.hardware import Hardware
 from simulator.lowering.elementwise import REGISTERS
 from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.layout import SECTOR_BYTES, Runs
-from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_whole
+from simulator.lowering.program import SHARE_BYTES, Launch, ProgramBuilder, contiguous, traced_whole
 from simulator.trace.record import Op, TracedKernel
 from simulator.units import PS_PER_S
 
@@ -146,12 +146,15 @@ def _scale(cast: Cast, ctas: int) -> Runs:
 
 
 def _share(base: int, elements: int, width: int, grid: _Grid) -> Runs:
-    """Return each CTA's share of a matrix of elements of `width` bytes, whole sectors of it, in pieces of what its
-    threads have in flight; absent pieces have no bytes."""
+    """Return each CTA's share of a matrix of elements of `width` bytes, in pieces of what its threads have in flight;
+    absent pieces have no bytes.  Shares and pieces of a large matrix are whole groups of lines, which are replayed as
+    one, so that some CTAs of short rows have two and others none; those of a small one are as even as can be."""
     size = elements * width
-    bounds = np.arange(grid.ctas + 1, dtype=np.int64) * size // (grid.ctas * SECTOR_BYTES) * SECTOR_BYTES
+    even = 1 << max(0, (size // grid.ctas).bit_length() - 1)
+    unit = SHARE_BYTES if size >= GRID * SHARE_BYTES else min(SHARE_BYTES, max(SECTOR_BYTES, even))
+    bounds = np.arange(grid.ctas + 1, dtype=np.int64) * size // (grid.ctas * unit) * unit
     bounds[-1] = size
-    piece = grid.threads * grid.vector * width
+    piece = max(SHARE_BYTES, grid.threads * grid.vector * width)
     start = np.arange(max(1, -(-int(np.diff(bounds).max()) // piece))) * piece
     return contiguous(base + bounds[:-1, None] + start, np.clip(np.diff(bounds)[:, None] - start, 0, piece))
 
