@@ -33,7 +33,7 @@ from simulator.lowering.elementwise import (
     lower_kv_write,
     lower_rotary,
 )
-from simulator.lowering.implementation import Framework, Implementation
+from simulator.lowering.implementation import Backend, Framework, Implementation
 from simulator.lowering.layout import Matrix, Runs
 from simulator.lowering.prefill_plan import UNEQUAL_HEAD, PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
@@ -68,10 +68,11 @@ def lower_prefill(
     layer: int | None = None,
     step: int = 0,
     framework: Framework = Framework.GENERIC,
+    backend: Backend = Backend.AUTO,
 ) -> Iterator[TracedKernel]:
     """Yield the kernels of a prompt's attention: a CTA per tile of query rows, or CTAs that each take several, and the
     sum of the parts where the keys of tiles are split."""
-    plan = prefill_plan(shape, hardware, framework)
+    plan = prefill_plan(shape, hardware, framework, backend)
     tiles = _Tiles(shape, plan)
     cycles = step_cycles(shape, plan, hardware, scalars)
     turnover, masked = 0, mask_cycles(plan)

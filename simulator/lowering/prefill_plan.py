@@ -33,7 +33,7 @@ from simulator.lowering.decode_flashinfer import FLASHINFER_CHUNK
 from simulator.lowering.decode_plan import ADA, FLASHINFER_HEADS
 from simulator.lowering.decode_tile import group_of
 from simulator.lowering.decode_trtllm import BLACKWELL, CONSUMER_BLACKWELL, HOPPER
-from simulator.lowering.implementation import Framework
+from simulator.lowering.implementation import Backend, Framework
 from simulator.lowering.tiling import bulk_copies
 from simulator.workload.operators import AttentionShape
 
@@ -75,28 +75,43 @@ class PrefillPlan:
     order: str = ALONG_HEAD  # of its tiles: what changes from one CTA to the next, then what, then what
 
 
-def prefill_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) -> PrefillPlan:
+def prefill_plan(
+    shape: AttentionShape, hardware: Hardware, framework: Framework, backend: Backend = Backend.AUTO
+) -> PrefillPlan:
     """Return the kernel that a framework prefills with on a device."""
     capability = hardware.compute_capability
-    if framework is Framework.SGLANG and _runs_triton(shape, capability):
-        return _triton(shape, capability)
     narrow = shape.kv_dtype is Dtype.FP8
+    if framework is Framework.SGLANG:
+        return _sglang(shape, hardware, backend)
     if framework is Framework.VLLM and narrow and shape.head_dim == UNEQUAL_HEAD and capability != HOPPER:
         return _unified_triton(shape)
-    if BLACKWELL <= capability < CONSUMER_BLACKWELL and framework is not Framework.GENERIC:
-        if framework is Framework.SGLANG and narrow and shape.head_dim == 128:
-            return _cutlass()
+    if _has_generated(capability) and framework is not Framework.GENERIC:
         return _generated(shape, framework)
     if framework is Framework.TRTLLM:
         return _fmha_v2(shape, capability)
     if bulk_copies(hardware):
-        plan = _flash_attention_3(shape, hardware)
-        return replace(plan, padded_head=UNEQUAL_VALUES) if _unequal(shape, framework) else plan
+        return _flash_attention_3(shape, hardware)
     if framework is Framework.VLLM and narrow:  # which FlashAttention-2 cannot read
         return _flashinfer(shape, hardware)
-    if framework is Framework.SGLANG:
-        return _flash_attention_3_ampere(shape) if capability < ADA else _flashinfer(shape, hardware)
     return _flash_attention_2(shape)
+
+
+def _sglang(shape: AttentionShape, hardware: Hardware, backend: Backend) -> PrefillPlan:
+    capability, d = hardware.compute_capability, shape.head_dim
+    if backend is Backend.TRITON or (backend is Backend.AUTO and _runs_triton(shape, capability)):
+        return _triton(shape, capability)
+    if _has_generated(capability):
+        narrow = shape.kv_dtype is Dtype.FP8 and d == 128
+        return _cutlass() if narrow or backend is Backend.FLASHINFER else _generated(shape, Framework.SGLANG)
+    if bulk_copies(hardware) and backend is Backend.AUTO:
+        plan = _flash_attention_3(shape, hardware)
+        return replace(plan, padded_head=UNEQUAL_VALUES) if d == UNEQUAL_HEAD else plan
+    ampere = capability < ADA and backend is Backend.AUTO
+    return _flash_attention_3_ampere(shape) if ampere else _flashinfer(shape, hardware)
+
+
+def _has_generated(capability: int) -> bool:
+    return BLACKWELL <= capability < CONSUMER_BLACKWELL
 
 
 def query_tiles_of(shape: AttentionShape, plan: PrefillPlan) -> int:
@@ -110,10 +125,6 @@ def shared_bytes(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware) -
     keys = plan.stages * plan.keys * shape.kv_dtype.bytes
     wanted = shape.head_dim * (plan.queries * shape.activation_dtype.bytes + keys)
     return min(wanted, hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes)
-
-
-def _unequal(shape: AttentionShape, framework: Framework) -> bool:
-    return framework is Framework.SGLANG and shape.head_dim == UNEQUAL_HEAD
 
 
 def _windowed(shape: AttentionShape) -> bool:
@@ -217,7 +228,7 @@ def _flashinfer_chunk(shape: AttentionShape, tiles: int, places: int) -> int:
 def _runs_triton(shape: AttentionShape, capability: int) -> bool:
     if capability == HOPPER:
         return shape.head_dim > 256 or (shape.head_dim == 256 and shape.window is not None)
-    if BLACKWELL <= capability < CONSUMER_BLACKWELL:
+    if _has_generated(capability):
         return shape.head_dim == 192 or (shape.head_dim == 256 and shape.kv_dtype is Dtype.FP8)
     if capability < ADA:
         return False
@@ -242,7 +253,7 @@ def _triton(shape: AttentionShape, capability: int) -> PrefillPlan:
         held += queries * (padded + keys)
     if shape.kv_dtype is Dtype.FP8:
         held += (queries + keys) * d // 2  # q and K of the cache's type, for the keys of a prefix
-    in_registers = not BLACKWELL <= capability < CONSUMER_BLACKWELL  # otherwise outputs are in tensor memory
+    in_registers = not _has_generated(capability)  # otherwise outputs are in tensor memory
     return replace(plan, spills=in_registers and held > SPILLED_FROM * threads, masks_window=windowed)
 
 

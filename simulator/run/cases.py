@@ -64,11 +64,18 @@ class _AttentionCase(Case):
     page_tokens: Count = 64
     window: Annotated[int, Field(ge=0)] = 0  # keys a query sees; 0: all
     kv_write: bool = True  # a framework's call stores its new K and V first
+    backend: Backend = Backend.AUTO  # whose kernels SGLang was told to run
 
     @model_validator(mode="after")
     def _groups(self) -> _AttentionCase:
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        return self
+
+    @model_validator(mode="after")
+    def _told(self) -> _AttentionCase:
+        if self.backend is not Backend.AUTO and self.framework is not Framework.SGLANG:
+            raise ValueError(f"backend ({self.backend}) is SGLang's choice alone; leave it out")
         return self
 
 
@@ -79,13 +86,6 @@ class DecodeAttentionCase(_AttentionCase):
     kv_len: Count
     kv_dtype: Dtype = Dtype.BF16
     kv_sharers: Count = 1  # sequences in a row that read one KV cache
-    backend: Backend = Backend.AUTO  # whose kernels SGLang was told to run
-
-    @model_validator(mode="after")
-    def _told(self) -> DecodeAttentionCase:
-        if self.backend is not Backend.AUTO and self.framework is not Framework.SGLANG:
-            raise ValueError(f"backend ({self.backend}) is SGLang's choice alone; leave it out")
-        return self
 
     @model_validator(mode="after")
     def _sharers(self) -> DecodeAttentionCase:

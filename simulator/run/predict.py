@@ -272,7 +272,9 @@ def _attention_call(
             number = len(kernels)
             kernels.extend(prefill.lower_cache_write(shape, write, number, case.framework, hardware, scalars))
         kernels.extend(
-            prefill.lower_prefill(shape, operands, hardware, scalars, len(kernels), framework=case.framework)
+            prefill.lower_prefill(
+                shape, operands, hardware, scalars, len(kernels), framework=case.framework, backend=case.backend
+            )
         )
         return kernels
     around = kernels_around(shape, buffers, hardware, case.framework, case.backend)

@@ -174,10 +174,11 @@ def test_a_call_of_forward_alone_stores_nothing(tmp_path: Path, place: str, stor
         ("b200_sxm/vllm/0.24.0", "flashinfer", "auto"),
     ],
 )
-def test_sglang_decodes_with_the_kernel_that_a_row_names(tmp_path: Path, place: str, source: str, told: str) -> None:
-    write(tmp_path, "decode", [DECODE | {"kernel_source": source}], place)
-    (row,), _ = select(DECODE_SUITE, database.at(tmp_path), Selection())
-    assert row.case.backend == told
+def test_sglang_runs_the_kernel_that_a_row_names(tmp_path: Path, place: str, source: str, told: str) -> None:
+    for kind, suite, good in (("decode", DECODE_SUITE, DECODE), ("prefill", PREFILL_SUITE, PREFILL)):
+        write(tmp_path, kind, [good | {"kernel_source": source}], place)
+        (row,), _ = select(suite, database.at(tmp_path), Selection())
+        assert row.case.backend == told
 
 
 def test_weight_copies() -> None:

@@ -12,7 +12,7 @@ from lowering_bench import SCALARS, assert_header, coverage, device, only, recor
 from simulator.hardware import Dtype
 from simulator.lowering.attention import Operands
 from simulator.lowering.elementwise import KvWrite
-from simulator.lowering.implementation import Framework
+from simulator.lowering.implementation import Backend, Framework
 from simulator.lowering.layout import Matrix, panel_bytes_of
 from simulator.lowering.prefill import half_softmax_cycles, lower_cache_write, lower_prefill, step_cycles
 from simulator.lowering.prefill_plan import prefill_plan, query_tiles_of, shared_bytes
@@ -80,6 +80,20 @@ def test_a_kernel_for_each_framework_and_device(
 ) -> None:
     plan = prefill_plan(shape, device(on), framework)
     assert f"{plan.name} {plan.queries}x{plan.keys}" == kernel
+
+
+@pytest.mark.parametrize(
+    ("on", "shape", "backend", "name"),
+    [
+        ("b200-sxm", shape_of(2048, 32, 8), Backend.FLASHINFER, " cutlass"),
+        ("b200-sxm", shape_of(2048, 32, 8, 256), Backend.TRITON, " triton"),
+        ("rtx-pro-6000", shape_of(2048, 40, 8), Backend.TRITON, " triton"),
+        ("rtx-pro-6000", shape_of(2048, 40, 8, window=128), Backend.FLASHINFER, " flashinfer"),
+        ("h100-sxm", shape_of(2048, 32, 8), Backend.AUTO, " fa3"),
+    ],
+)
+def test_sglang_runs_what_it_was_told(on: str, shape: AttentionShape, backend: Backend, name: str) -> None:
+    assert prefill_plan(shape, device(on), Framework.SGLANG, backend).name == name
 
 
 def test_flashinfer_tile_fills_half_an_sm() -> None:

@@ -81,7 +81,7 @@ class KernelSuite:
 
 def measured_call(kernel: type[KernelCase], framework: str, version: str, source: str = "") -> dict[str, Any]:
     """Return what the case of a row says of the call that was measured: whose it is, whether it stores K and V, and, by
-    the table's `kernel_source`, whose kernels SGLang decoded with.
+    the table's `kernel_source`, whose kernels SGLang ran.
 
     The collector of vLLM 0.22.0's rows (aiconfigurator's collect_attn.py of that time) calls `forward` alone, out of
     which vLLM had by then taken the storing (its pull requests 25954 and 35422).  Calls of 0.24.0 have it again: the
@@ -90,7 +90,7 @@ def measured_call(kernel: type[KernelCase], framework: str, version: str, source
     if kernel is GemmCase:
         return {"framework": framework}
     call = {"framework": framework, "kv_write": (framework, version) != (Framework.VLLM, "0.22.0")}
-    if kernel is DecodeAttentionCase and framework == Framework.SGLANG and source in set(Backend):
+    if framework == Framework.SGLANG and source in set(Backend):
         call["backend"] = source
     return call
 
