@@ -127,9 +127,46 @@ def serve(c: Copies, p: Paths, path: int, hop: int) -> None:
         c.arrival[path] = max(c.arrival[path], time)
 
 
+@small_function
+def only_path(c: Copies) -> int:
+    """Return the path that carries a copy, NONE if there are several or there is none."""
+    found = NONE
+    for path in range(len(c.size)):
+        if c.size[path] != NONE:
+            if found != NONE:
+                return NONE
+            found = path
+    return found
+
+
+@small_function
+def run_alone(c: Copies, p: Paths, path: int, until: int) -> None:
+    """Let the only path do all it does up to `until`, chunk by chunk: nobody else uses its servers meanwhile, so that
+    only the order at each of them counts (40 % of the time that looking for the next event takes)."""
+    open_hops = p.hops[path]  # that the chunk before has got through
+    last = path * MAX_HOPS + p.hops[path] - 1
+    for chunk in range(c.passed[last], c.chunks[path]):
+        slot = slot_of(p, path, chunk)
+        if chunk == c.issued[path]:
+            ready = c.start[path] if chunk < p.depth[path] else c.reached[slot]
+            if chunk >= c.passed[last] + p.depth[path] or ready > until:
+                return
+            issue(c, p, path, ready)
+        for hop in range(open_hops):
+            if c.passed[path * MAX_HOPS + hop] > chunk:
+                continue
+            if c.reached[slot] > until:
+                open_hops = hop
+                break
+            serve(c, p, path, hop)
+
+
 @compiled
 def advance_copies(c: Copies, p: Paths, until: int) -> tuple[int, int]:
     """Run to the first of: the end of a copy, the time `until` (ps).  Returns (path that ended or NONE, time)."""
+    alone = only_path(c)
+    if alone != NONE:
+        run_alone(c, p, alone, until)
     while True:
         first, first_hop, time = NONE, NONE, NEVER
         ended, end = NONE, NEVER

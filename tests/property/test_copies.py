@@ -81,6 +81,30 @@ def test_stopping_on_the_way_changes_nothing(link: str, sizes: dict[Path, int], 
 
 
 @settings(max_examples=60, deadline=None)
+@given(
+    link=st.sampled_from(LINKS),
+    path=st.sampled_from(list(Path)),
+    size=SIZES,
+    run_bytes=st.sampled_from([0, 4096]),
+    pieces=st.lists(st.integers(1, 10**9), max_size=4),
+)
+def test_alone_a_path_does_what_it_does_event_by_event(
+    link: str, path: Path, size: int, run_bytes: int, pieces: list[int]
+) -> None:
+    """Beside a copy that begins long after, each event is looked for among those of both."""
+    alone, beside = HostCopies(SPECS[link]), HostCopies(SPECS[link])
+    beside.start(next(other for other in HOST_PATHS if other != path), 1, 1 << 50)
+    for copies in (alone, beside):
+        copies.start(path, size, 0, run_bytes)
+    end = alone.next_ps
+    assert beside.next_ps == end
+    for until in [*sorted(piece for piece in pieces if piece < end), end]:
+        assert alone.advance(until) == beside.advance(until) == ([path] if until == end else [])
+        assert alone.moved_bytes == beside.moved_bytes
+        assert alone.busy_ps == beside.busy_ps
+
+
+@settings(max_examples=60, deadline=None)
 @given(link=st.sampled_from(LINKS), sizes=COPIES)
 def test_company_never_helps(link: str, sizes: dict[Path, int]) -> None:
     together, _, _ = ends(SPECS[link], sizes, [])
@@ -155,7 +179,7 @@ def test_the_core_as_python_is_the_core_compiled(path: Path, monkeypatch: pytest
     spec = SPECS["pcie4"]
     sizes = {path: 1_000_003, Path.TO_DRAM: 300_000, Path.FROM_SSD: 777_777}
     compiled = ends(spec, sizes, [])
-    for name in ("chunk_size", "slot_of", "issue", "serve"):
+    for name in ("chunk_size", "slot_of", "issue", "serve", "only_path", "run_alone"):
         monkeypatch.setattr(dma, name, getattr(dma, name).py_func)
     state, paths = dma.new_copies(len(Path), len(Server)), laid_out(routes(spec))
     for each, size in sizes.items():
