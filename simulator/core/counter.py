@@ -49,7 +49,7 @@ SINGLE = {name: value for name, value in list(globals().items()) if isinstance(v
 # What a queue of bytes in flight held: a block of counters for each queue.
 HELD = 0  # integral of the bytes over time, in byte x 1024 ps
 PEAK_BYTES = 1
-HISTOGRAM = 2  # time (1024 ps) by bytes held: 1 to 2^10 - 1, less than 2^11, 2^12 ... 2^24, more
+HISTOGRAM = 2  # time (ps) by bytes held: 1 to 2^10 - 1, less than 2^11, 2^12 ... 2^24, more
 HISTOGRAM_BINS = 16
 HISTOGRAM_FIRST = 10
 QUEUE_WORDS = HISTOGRAM + HISTOGRAM_BINS

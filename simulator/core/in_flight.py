@@ -28,8 +28,7 @@ def note_held(m: Int64Array, queue: int, counters: int, now: int) -> None:
     m[queue + SINCE] = until
     place = min(length(held >> counter.HISTOGRAM_FIRST), counter.HISTOGRAM_BINS - 1)
     m[counters + counter.HELD] += (held * elapsed) >> 10
-    # the times are rounded and not what lies between them, or the many short ones would count as nothing
-    m[counters + counter.HISTOGRAM + place] += (until >> 10) - (since >> 10) if held > 0 else 0
+    m[counters + counter.HISTOGRAM + place] += elapsed
 
 
 @small_function

@@ -20,7 +20,7 @@ Json = dict[str, Any]
 Counters = NDArray[np.int64]
 
 SUM_UNIT = 1024
-"""Sums of times are kept in 1024 ps."""
+"""Sums of bytes or requests over time are kept in 1024 ps."""
 
 
 def concurrency(counters: Counters, time_ps: int, hardware: Hardware) -> Json:
@@ -88,7 +88,7 @@ def _level(counters: Counters, queue: int, queues: int, time_ps: int) -> Json:
     before; the last bound is null.  For the rest of the time there was nothing in flight.
     """
     bins = counters[queue + counter.HISTOGRAM : queue + counter.QUEUE_WORDS]
-    time = queues * time_ps / SUM_UNIT
+    time = queues * time_ps
     bounds = [1 << (counter.HISTOGRAM_FIRST + place) for place in range(counter.HISTOGRAM_BINS - 1)]
     return {
         "mean_bytes": int(counters[queue + counter.HELD]) * SUM_UNIT / time_ps if time_ps else None,
