@@ -25,7 +25,7 @@ import numpy as np
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flashinfer import FLASHINFER
 from simulator.lowering.decode_plan import decode_plan
-from simulator.lowering.decode_tile import Plan, group_of, windowed
+from simulator.lowering.decode_tile import Plan, group_of
 from simulator.lowering.decode_trtllm import GENERATED, on_hopper_tensor_cores
 from simulator.lowering.elementwise import REGISTERS, pieces
 from simulator.lowering.implementation import Backend, Framework
@@ -114,7 +114,7 @@ def _vllm(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
     size = _query_bytes(shape)
     if plan.name == FLASHINFER:
         return Around((), 1, (), (Small("scale", at.output, size, at.output, size),))
-    swapped = plan.name == "" and group_of(shape) > 1 and not windowed(shape)
+    swapped = plan.name == "" and group_of(shape) > 1 and shape.window is None
     moved = swapped and shape.kv_heads > 1 and shape.batch > 1
     copy = Small("copy", at.output, size, at.scratch, size)
     before = (Small("copy", at.query, size, at.scratch, size),) if moved else ()

@@ -55,7 +55,7 @@ def flash_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) 
         lookups = 1 if framework is Framework.SGLANG else 2
         return Plan(" fa3", tile, splits, persistent=True, pays_items=True, lookups=lookups, always_combined=most > 1)
     splits = 1
-    if windowed(shape):  # FlashAttention-2 packs and splits groups without a window only
+    if shape.window is not None:  # groups are packed and split without one only, dropped or not (mha_varlen_fwd)
         tile = replace(tile, queries=1, padded_rows=tile.queries)
     elif shape.heads > shape.kv_heads:
         work = shape.batch * shape.kv_heads * query_tiles_of(shape, tile)

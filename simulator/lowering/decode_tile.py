@@ -89,7 +89,7 @@ def launched(splits: int, key_tiles: int) -> int:
 
 
 def windowed(shape: AttentionShape) -> bool:
-    """Return whether a window leaves keys out; one that covers all of them is dropped (FlashAttention, mha_fwd)."""
+    """Return whether a window leaves keys out; one that covers all of them is dropped (FlashAttention)."""
     return shape.window is not None and shape.kv_len > shape.window
 
 

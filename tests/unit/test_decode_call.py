@@ -33,6 +33,7 @@ def around(on: str, framework: Framework, **changes: Any) -> Around:
         ("l40s", Framework.VLLM, {"kv_heads": 1}, ["store", "*", "copy"]),
         ("l40s", Framework.VLLM, {"kv_heads": 32}, ["store"]),  # nothing to swap
         ("l40s", Framework.VLLM, {"window": 512}, ["store"]),
+        ("l40s", Framework.VLLM, {"window": 8192}, ["store"]),  # none, also where the window covers all keys
         ("l40s", Framework.VLLM, FP8, ["store", "*", "scale"]),  # FlashInfer
         ("h100-sxm", Framework.SGLANG, {}, ["store", "plan splits"]),
         ("h100-sxm", Framework.SGLANG, FP8, ["cast", "cast", "store", "cast", "plan splits"]),
