@@ -33,6 +33,8 @@ from simulator.workload.operators import AttentionShape
 
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 PAGE_ID_BYTES = 4
+SCAN_BYTES = 128  # four for each sequence that a warp looks at
+COMBINED_COLUMNS = 128  # of a CTA of FlashAttention-3's combination
 SPILLED = 2  # assumed: times as long where accumulators go through memory
 
 VECTOR_STEPS = 4
@@ -93,6 +95,8 @@ def _decode_kernel(
     tile, splits, query_tiles = plan.tile, plan.splits, query_tiles_of(shape, plan.tile)
     begin = shape.first_key // tile.keys * tile.keys  # tiles start on tile boundaries, window or not
     per_split = -(-key_tiles_of(shape, tile) // splits)
+    per_sequence = shape.kv_heads * query_tiles * splits
+    scans = (hardware.sm.count // per_sequence + 1) // plan.scanned + 1 if plan.scanned else 0
     cycles = _pair_cycles(shape, tile, hardware, scalars)
     turning = round(scalars.query_cycles * tile.queries * shape.head_dim) if tile.turns_queries else 0
     group = group_of(shape)
@@ -114,6 +118,9 @@ def _decode_kernel(
         program = ProgramBuilder(kernel)
         for _ in range(plan.lookups):
             program.add(cta, Op.READ, contiguous(operands.workspace, SECTOR_BYTES), barrier=True)
+        if plan.scanned:
+            before = np.maximum(cta - hardware.sm.count, 0) // per_sequence  # where the CTA's last work was
+            _add_scan(program, operands.workspace, cta, before // plan.scanned, sequence // plan.scanned)
         add_block_table(program, shape, operands, cta, sequence, first, last)
         query = operands.query.tile(sequence, 1, first_head * query_width, rows * query_width)
         program.add(cta, Op.READ, query, turning, barrier=True)
@@ -136,10 +143,18 @@ def _decode_kernel(
         step,
         _launch(shape, tile, hardware, scalars, plan),
         shape.flops,
-        shape.batch * shape.kv_heads * query_tiles * splits,
-        (7 if plan.indexed else 6) * per_split + 5 + plan.lookups,
+        shape.batch * per_sequence,
+        (7 if plan.indexed else 6) * per_split + 5 + plan.lookups + scans,
         make,
     )
+
+
+def _add_scan(program: ProgramBuilder, base: int, cta: IntArray, first: IntArray, last: IntArray) -> None:
+    """Add the reads of what a warp adds up on its way from one group of sequences to another, one after the other."""
+    steps = last - first
+    for step in range(int(steps.max())):
+        places = base + (first + step + 1) * SCAN_BYTES
+        program.add(cta, Op.READ, contiguous(places, SCAN_BYTES), barrier=True, keep=step < steps)
 
 
 def _add_combination(
@@ -175,7 +190,8 @@ def _combine_kernel(
     step: int,
 ) -> TracedKernel:
     """Return the kernel that rescales and adds the partial outputs of the splits; of one split there is nothing
-    to add, and each CTA only reads that."""
+    to add, and each CTA only reads that.  Where CTAs walk the batch to find their tile, there are some more, which find
+    none."""
     rows, splits = plan.combined_rows, plan.splits
     per_sequence = -(-shape.heads // rows)
     ctas = shape.batch * per_sequence
@@ -187,12 +203,18 @@ def _combine_kernel(
     program = ProgramBuilder(kernel)
     launch = Launch(256, 64, rows * row, plan.combined_stages)
     name = "decode attention combine"
+    if plan.combined_scanned:
+        most = -(-shape.batch * shape.heads // rows) + shape.batch * -(-shape.head_dim // COMBINED_COLUMNS)
+        every = np.arange(max(ctas, most))
+        found = np.minimum(every // per_sequence, shape.batch - 1)
+        lengths = operands.workspace + -(-splits * shape.batch * shape.heads * row // SCAN_BYTES) * SCAN_BYTES
+        _add_scan(program, lengths, every, np.full_like(every, -1), found // plan.combined_scanned)
     if splits == 1:
-        program.add(np.arange(ctas), Op.READ, contiguous(np.full(ctas, operands.workspace), SECTOR_BYTES))
+        program.add(np.arange(ctas), Op.READ, contiguous(np.full(ctas, operands.workspace), SECTOR_BYTES), barrier=True)
         return traced_whole(name, "decode_attention", layer, step, launch, 0, program.records())
     cycles = -(-rows * shape.head_dim * 2 // hardware.sm.vector_flops_per_clock)
     runs = contiguous(operands.workspace + place * row, (count * row)[:, None])
-    program.add(np.arange(ctas)[:, None], Op.READ, runs, compute_cycles=cycles)
+    program.add(np.arange(ctas)[:, None], Op.READ, runs, compute_cycles=cycles, barrier=number == 0)
     width = operands.output.row_bytes // shape.heads
     written = operands.output.tile(sequence, 1, part * rows * width, count * width)
     program.add(np.arange(ctas), Op.WRITE, written, barrier=True)

@@ -1,10 +1,14 @@
 """FlashAttention's decode kernels: tiles and splits.
 
 - FlashAttention-3 (sm_90): hopper/tile_size.h (paged keys that bulk copies cannot load, as pages of 64 keys are not),
-  heuristics.h, flash_prepare_scheduler.cu.  Persistent: a CTA an SM, which takes one piece of work after the other.
+  heuristics.h, flash_prepare_scheduler.cu.  Persistent: a CTA an SM, which takes one piece of work after the other and
+  finds it by walking the batch, 31 sequences a step (tile_scheduler.hpp, VarlenDynamicPersistentTileScheduler).  vLLM's
+  combination has as many CTAs as there may be tiles at most, and each walks the batch from its beginning on, 32
+  sequences a step (flash_fwd_combine_kernel.h, LINEARIZE_M_AND_BATCH).
 - The same for sm_80 to sm_87, as SGLang runs it: tile_size_fwd_sm8x, a CTA for each piece of work.
 - FlashAttention-4 (vLLM, head size 512 on sm_90): as many splits as vLLM allows, with keys or without.
-- FlashAttention-2: csrc/flash_attn: flash_api.cpp, flash_fwd_launch_template.h.
+- FlashAttention-2: csrc/flash_attn: flash_api.cpp, flash_fwd_launch_template.h, flash_fwd_kernel.h
+  (combine_attn_seqk_parallel loads the part of a split when it has added up the one before).
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ GRAPH_SPLITS = 32  # bound of vLLM for CUDA graphs (_DEFAULT_MAX_NUM_SPLITS_FOR_
 MOST_TWO_LEVEL_HEAD = 128  # vLLM's fork keeps fp8 accumulators twice: 2 x d / 2 registers, beside those of Q K^T
 FA4_HEADS = 256  # largest head size that FlashAttention-3 has kernels for
 FA4_CYCLES = 14000  # of a CTA, keys or none: H100 calibration rows take 9 us a wave of CTAs, most of them without keys
+SCANNED, COMBINE_SCANNED = 31, 32  # sequences whose work a warp adds up at once
 ONE_WARPGROUP_ROWS = 64  # query rows up to which one warpgroup multiplies (use_one_mma_wg)
 
 
@@ -52,8 +57,19 @@ def flash_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) 
     if bulk_copies(hardware):
         most = _fa3_bound(shape, hardware, tile, framework)
         splits = launched(_fa3_splits(shape, hardware, tile, most), key_tiles)
-        lookups = 1 if framework is Framework.SGLANG else 2
-        return Plan(" fa3", tile, splits, persistent=True, pays_items=True, lookups=lookups, always_combined=most > 1)
+        sglang = framework is Framework.SGLANG
+        return Plan(
+            " fa3",
+            tile,
+            splits,
+            persistent=True,
+            pays_items=True,
+            lookups=1 if sglang else 2,
+            scanned=SCANNED,
+            always_combined=most > 1,
+            combined_rows=_fa3_combined_rows(shape),
+            combined_scanned=0 if sglang or _dense(shape) else COMBINE_SCANNED,
+        )
     splits = 1
     if shape.window is not None:  # groups are packed and split without one only, dropped or not (mha_varlen_fwd)
         tile = replace(tile, queries=1, padded_rows=tile.queries)
@@ -61,7 +77,7 @@ def flash_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) 
         work = shape.batch * shape.kv_heads * query_tiles_of(shape, tile)
         splits = launched(fa2_splits(work, 2 * hardware.sm.count, key_tiles), key_tiles)
     rows = 4 if shape.head_dim % 128 == 0 else 8 if shape.head_dim % 64 == 0 else 16
-    return Plan("", tile, splits, heads_outside=splits == 1, combined_rows=rows, combined_stages=2)
+    return Plan("", tile, splits, heads_outside=splits == 1, combined_rows=rows, combined_stages=1)
 
 
 def fa3_ampere_plan(shape: AttentionShape, hardware: Hardware) -> Plan:
@@ -75,7 +91,7 @@ def fa3_ampere_plan(shape: AttentionShape, hardware: Hardware) -> Plan:
         keys = (96 if local else 112) if d <= 64 else 48 if local else 64
         return Plan(" fa3", fitting(Tile(128, keys, 128, 2, 255, warp_rows=32), shape, hardware), 1)
     splits = launched(_fa3_splits(shape, hardware, tile, most), key_tiles_of(shape, tile))
-    return Plan(" fa3", tile, splits, always_combined=most > 1)
+    return Plan(" fa3", tile, splits, always_combined=most > 1, combined_rows=_fa3_combined_rows(shape))
 
 
 def flash_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
@@ -121,6 +137,18 @@ def fa3_most_splits(work: int, sms: int, key_tiles: int) -> int:
         efficiency.append(waves / -(-work * splits // sms) * (EFFICIENCY_KEPT if short else 1))
     best = max(efficiency)
     return next(i + 1 for i, each in enumerate(efficiency) if each >= EFFICIENCY_KEPT_3 * best)
+
+
+def _fa3_combined_rows(shape: AttentionShape) -> int:
+    """Return the query rows of a CTA of FlashAttention-3's combination; beyond head size 128 it has 128 columns of
+    eight (run_mha_fwd_combine), here all columns of four."""
+    return 16 if shape.head_dim <= 64 else 8 if shape.head_dim <= 128 else 4
+
+
+def _dense(shape: AttentionShape) -> bool:
+    """Return whether vLLM's combination has a CTA for each tile of each sequence instead of walking the batch
+    (choose_scheduling_algo, which compares sequences and tiles of tokens)."""
+    return 2 * -(-shape.batch // (16 if shape.head_dim <= 64 else 8)) >= shape.batch
 
 
 def _fa3_bound(shape: AttentionShape, hardware: Hardware, tile: Tile, framework: Framework) -> int:

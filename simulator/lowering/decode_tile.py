@@ -47,10 +47,12 @@ class Plan:
     pays_items: bool = False  # each piece of work takes `item_cycles`, fitted on FlashAttention-3 alone
     head_major: bool = False  # pages hold all tokens of a head together; otherwise all heads of a token
     lookups: int = 0  # reads that a CTA makes one after the other to find its work
+    scanned: int = 0  # sequences that a persistent CTA steps over at once, a read each, on the way to its next work
     indexed: bool = False  # each tile waits for the places of its tokens to be read
     always_combined: bool = False  # a second kernel is launched even where there is nothing to add up
     combined_rows: int = 8  # query rows of a CTA of that kernel, and partial rows of each that it has in flight
     combined_stages: int = 4
+    combined_scanned: int = 0  # sequences that it steps over at once from the first one on, to find what it adds up
     value_dim: int = 0  # head size of the values, where it is not that of the keys
 
 

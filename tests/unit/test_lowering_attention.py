@@ -147,10 +147,31 @@ def test_decode_reads_queries_and_writes_results_once(on: str, shape: AttentionS
     assert total_bytes(writes) == partial
     (combination,) = rest
     combined = records_of(combination)
-    assert uniform(coverage(only(combined, Op.READ), WORKSPACE, partial), 1)
-    assert total_bytes(only(combined, Op.READ)) == partial
+    combined_reads = only(combined, Op.READ)
+    parts = combined_reads[combined_reads.address < WORKSPACE + partial]  # beyond: lengths, to find its tile by
+    assert uniform(coverage(parts, WORKSPACE, partial), 1)
+    assert total_bytes(parts) == partial
     assert uniform(coverage(only(combined, Op.WRITE), OUTPUT, result), 1)
     assert total_bytes(only(combined, Op.WRITE)) == result
+
+
+def test_flash_attention_3_walks_the_batch_by_hand() -> None:
+    """256 sequences of one KV head on 132 SMs: the CTA of sequence 200 comes from 68, that is from the third group of
+    31 to the seventh; the first 132 come from sequence 0.  The combination has a CTA for each tile and sequence (8
+    heads are one tile) and 256 to spare, each of which steps from group to group of 32 to its sequence, or the last."""
+    shape = shape_of(batch=256, kv_len=64, heads=8, kv_heads=1, head_dim=128, page_tokens=64)
+    main, combination = lower_decode(
+        shape, operands_of(shape), device("h100-sxm"), SCALARS.decode_attention, 0, framework=Framework.VLLM
+    )
+
+    def steps(kernel: TracedKernel, ctas: int) -> list[int]:
+        records = only(records_of(kernel), Op.READ)
+        scans = records[(records.address >= WORKSPACE) & (records.row_bytes == 128)]
+        return list(np.bincount(scans.requester, minlength=ctas))
+
+    walked = steps(main, 256)
+    assert [walked[i] for i in (0, 30, 31, 131, 132, 200, 255)] == [0, 0, 1, 4, 4, 4, 5]
+    assert steps(combination, 512) == [i // 32 + 1 for i in range(256)] + [8] * 256
 
 
 @settings(max_examples=60, deadline=None)
