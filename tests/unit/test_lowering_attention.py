@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from simulator.hardware import Dtype
 from simulator.lowering.attention import Operands, lower_decode
 from simulator.lowering.decode_flash import fa2_splits, flash_tile
-from simulator.lowering.decode_tile import windowed
 from simulator.lowering.implementation import Framework
 from simulator.lowering.layout import Matrix, panel_bytes_of
 from simulator.lowering.prefill import deal, lower_prefill
@@ -109,7 +108,7 @@ def test_decode_reads_each_visible_key_once_per_query_tile(on: str, shape: Atten
     """Visible: from the first key of the window, rounded down to a tile, to the last."""
     main = decoded(shape, on)[0]
     tile = flash_tile(shape, device(on))
-    apart = on == "a100-sxm-80gb" and windowed(shape)  # FlashAttention-2 packs no heads then
+    apart = on == "a100-sxm-80gb" and shape.window is not None  # FlashAttention-2 packs no heads then
     query_tiles = -(-(shape.heads // shape.kv_heads) // (1 if apart else tile.queries))
     expected = np.zeros(shape.kv_stride_tokens, np.int64)
     expected[shape.first_key // tile.keys * tile.keys : shape.kv_len] = query_tiles
