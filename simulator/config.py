@@ -126,7 +126,7 @@ def find(kind: str, name: str, suffix: str) -> Path:
     if path.is_file():
         return path
     if "/" in name or name.endswith(suffix):
-        raise ConfigError(f"{name}: no such file")
+        raise ConfigError(f"{name}: {'a folder, where a file is expected' if path.is_dir() else 'no such file'}")
     singular = kind.removesuffix("s")
     raise ConfigError(f"unknown {singular} {name!r}: {nearest(name, names(kind, suffix))}")
 
@@ -195,7 +195,11 @@ def build(spec: type[SpecT], tree: Mapping[str, Any], where: str) -> SpecT:
     try:
         return spec.model_validate(tree)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        mistakes = error.errors(include_url=False)
+        missing = [".".join(map(str, mistake["loc"])) for mistake in mistakes if mistake["type"] == "missing"]
+        first = mistakes[0]
+        if first["type"] == "missing" and len(missing) > 1:
+            raise ConfigError(f"{where}: {', '.join(missing)}: missing; add these keys") from error
         path, message = _within(spec, first["loc"], _explain(spec, first))
         raise ConfigError(f"{where}: {path}: {message}" if path else f"{where}: {message}") from error
 

@@ -43,9 +43,11 @@ def show() -> None:
 @show.command("hardware")
 @click.argument("name")
 @override_option
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "json", "toml"]), default="table", show_default=True)
 def show_hardware(name: str, overrides: tuple[str, ...], form: str) -> None:
-    """Print a device (a shipped name or a path) with the source of each number."""
+    """Print a device (a shipped name or a path) with the source of each number, and what it adds up to; with --format
+    toml its file, to make a device of your own from."""
+    from simulator import config
     from simulator import hardware as devices
     from simulator.report import hardware_table
 
@@ -53,6 +55,11 @@ def show_hardware(name: str, overrides: tuple[str, ...], form: str) -> None:
     tree = device.spec.model_dump(mode="json", by_alias=True)
     if form == "json":
         click.echo(hardware_table.to_json(tree, device.sources))
+    elif form == "toml":
+        if overrides:
+            raise click.UsageError("--set does not change the file that --format toml prints; edit what it prints")
+        click.echo(config.read_text(config.find("hardware", name, ".toml")), nl=False)
     else:
         width = shutil.get_terminal_size((120, 40)).columns
         click.echo(hardware_table.render(tree, device.sources, width), nl=False)
+        click.echo(hardware_table.peaks(device.spec.peaks()), nl=False)

@@ -33,7 +33,7 @@ class Hbm(Spec):
     stacks: Count
     channels: Count  # per stack; a pseudo-channel counts as a channel
     channel_bits: Count  # data pins of a channel
-    data_rate_bits_per_s: Annotated[BitsPerSecond, Field(gt=0)]  # per pin
+    data_rate_bits_per_s: Annotated[BitsPerSecond, Field(ge=10**6, le=10**12)]  # per pin
     command_sharing: Literal[1, 2]  # channels that share a row command bus
     banks: Count  # per channel, those of all stack IDs or ranks
     bank_groups: Count

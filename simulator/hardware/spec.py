@@ -141,6 +141,9 @@ class Launch(Spec):
     cta_interval_ps: NonNegativeTime  # one CTA placed to the next, on any SM
 
 
+_GENERATIONS = {"volta": 70, "turing": 75, "ampere": 80, "ada": 89, "hopper": 90, "blackwell": 100}
+
+
 class Hardware(Spec):
     """One device."""
 
@@ -182,11 +185,24 @@ class Hardware(Spec):
 
     @property
     def compute_capability(self) -> int:
-        """CUDA's number of the architecture, such as 90; 0 where the description names none as (sm_NN)."""
-        found = re.search(r"\(sm_(\d+)\)", self.architecture)
-        return int(found[1]) if found else 0
+        """CUDA's number of the architecture, such as 90, by which frameworks choose kernels: as (sm_NN) says in the
+        description, else that of the generation's data-centre parts (CUDA C++ Programming Guide), else 0."""
+        found = re.search(r"\bsm_?(\d+)", self.architecture, re.IGNORECASE)
+        if found:
+            return int(found[1])
+        words = self.architecture.lower().split()
+        return next((number for generation, number in _GENERATIONS.items() if generation in words), 0)
 
     def tensor_flops_per_s(self, dtype: Dtype) -> int:
         """Peak dense matrix throughput of the device for operands of `dtype`."""
         rate: int = getattr(self.sm.tensor_flops_per_clock, dtype.value)
         return self.sm.count * rate * self.sm.clock_hz
+
+    def peaks(self) -> dict[str, tuple[int, str]]:
+        """Return what data sheets give, by name, with units: dense FLOPs/s by type, bytes/s of L2, memory and link."""
+        rates = {dtype.value: (self.tensor_flops_per_s(dtype), "flop/s") for dtype in Dtype}
+        rates["L2"] = (self.l2.bandwidth_bytes_per_s, "B/s")
+        rates[self.hbm.standard.upper()] = (self.hbm.peak_bytes_per_s, "B/s")
+        if self.link:
+            rates["link to the device"] = (self.link.to_device_bytes_per_s, "B/s")
+        return rates

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from simulator.report import values
 from simulator.report.console import render_to_text
 
 
@@ -32,3 +33,8 @@ def render(tree: Mapping[str, Any], sources: Mapping[str, str], width: int = 100
     for path, value in leaves(tree):
         table.add_row(path, "none" if value is None else str(value), sources.get(path, ""))
     return render_to_text(table, width)
+
+
+def peaks(rates: Mapping[str, tuple[int, str]]) -> str:
+    """Return a line of what a description adds up to, by name (value and unit), so that a slip in it shows."""
+    return "Peaks: " + ", ".join(f"{name} {values.quantity(*rate)}" for name, rate in rates.items()) + "\n"

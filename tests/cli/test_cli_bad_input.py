@@ -251,6 +251,8 @@ MISTAKES = [
     Mistake("model size as text", on_file("config.json"), ("n_head", "twelve"), with_model(model(n_head="twelve"))),
     Mistake("model without layers", on_file("config.json"), ("n_layer", "0"), with_model(model(n_layer=0))),
     # hardware files
+    Mistake("folder for a device", (*SMALL, "--hardware", "/tmp"), ("/tmp", "a folder, where a file is expected")),
+    Mistake("memory too slow", (*SMALL, "--set", "hbm.data_rate=1 bit/s"), ("hbm.data_rate", "1000000", "1 bit/s")),
     Mistake("device file missing", (*SMALL, "--hardware", "no/gpu.toml"), ("no/gpu.toml", "no such file")),
     Mistake(
         "device not TOML",

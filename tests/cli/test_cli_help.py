@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -115,6 +116,24 @@ def test_show_hardware_gives_every_number_its_source(tierscope: Command) -> None
     assert table.code == 0
     for word in ("l2", "size", "50 MiB", "hbm", "t_rcd", "NVIDIA"):
         assert word in table.out
+
+
+def test_shown_hardware_ends_with_the_peaks_of_a_data_sheet(tierscope: Command) -> None:
+    peaks = tierscope("show", "hardware", "mi210").out.splitlines()[-1]
+    assert peaks.startswith("Peaks: fp32 45.3 Tflop/s, bf16 181 Tflop/s, fp16 181 Tflop/s")
+    assert "HBM2E 1.64 TB/s" in peaks
+
+
+def test_a_device_of_ones_own_begins_as_a_copy(tierscope: Command, tmp_path: Path) -> None:
+    shipped = tierscope("show", "hardware", "l40s", "--format", "toml").out
+    own = shipped.replace("value = 142", "value = 58").replace("142,", "58,")
+    assert own != shipped
+    (tmp_path / "l4.toml").write_text(own)
+    shown = tierscope("show", "hardware", str(tmp_path / "l4.toml"), "--format", "json").json
+    assert (shown["sm.count"]["value"], shown["hbm.t_rcd"]["value"]) == (58, "14.82 ns")
+    refused = tierscope("show", "hardware", "l40s", "--format", "toml", "--set", "sm.count=58")
+    assert (refused.code, refused.out) == (2, "")
+    assert "edit" in refused.err
 
 
 def test_shown_hardware_can_be_used_again(tierscope: Command) -> None:

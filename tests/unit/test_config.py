@@ -57,6 +57,7 @@ def test_keys_have_no_unit_and_fields_have() -> None:
     ("tree", "expected"),
     [
         ({"name": "x"}, "file.toml: inner: missing; add this key"),
+        ({}, "file.toml: name, inner: missing; add these keys"),
         (inner(latency="10 lightyears"), "file.toml: inner.latency: unknown unit 'lightyears'"),
         (inner(latency="10"), "file.toml: inner.latency: '10' has no unit"),
         (inner(latency=10), "file.toml: inner.latency: write a quantity with a unit (ps, ns"),

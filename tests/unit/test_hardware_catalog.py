@@ -415,3 +415,22 @@ def test_a_missing_key_and_broken_toml_are_reported(tmp_path):
     assert re.search(r"odd\.toml: l2\.slices: missing", _fails(str(path)))
     path.write_text("name = \n", encoding="utf-8")
     assert "odd.toml: not valid TOML" in _fails(str(path))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "capability"),
+    [
+        ("Ada Lovelace (sm_89)", 89),
+        ("sm86", 86),
+        ("NVIDIA Ampere (SM_87)", 87),
+        ("Hopper", 90),
+        ("Blackwell Ultra", 100),
+        ("CDNA 3 (gfx942)", 0),
+        ("", 0),
+    ],
+)
+def test_kernels_are_chosen_by_the_number_or_else_the_name_of_the_architecture(
+    architecture: str, capability: int
+) -> None:
+    spec = load("l40s").spec.model_copy(update={"architecture": architecture})
+    assert spec.compute_capability == capability
