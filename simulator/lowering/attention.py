@@ -48,6 +48,9 @@ SHARPNESS = 4
 """How sharply the slower of products and loads from shared memory bounds their step: both nearly busy, they wait for
 each other.  From FlashAttention on A100, whose kernels with 16 rows a warp take 1.15 times as long as those with 32."""
 
+ONE_WARP_EACH = 128
+"""Threads of a CTA that has one warp for each of the four schedulers of an SM."""
+
 IntArray = NDArray[np.int64]
 
 
@@ -246,24 +249,28 @@ def _launch(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Impl
 def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation) -> int:
     """Return the SM cycles of one product (Q K^T or P V) of a whole tile with half of its softmax, padding included.
 
-    Several warps share the units, so that the slowest of them bounds a step, unless a thread does all by itself.
+    Several warps share the units, so that the slowest of them bounds a step.  Where a thread does all itself, or each
+    of the SM's four schedulers has one warp of the CTA, which waits for its loads, products and exponentials in turn,
+    they add up.
     """
     dtype = shape.kv_dtype if tile.multiplies_cache else shape.activation_dtype
-    matrix: int = getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
-    efficiency = scalars.matrix_efficiency
-    if shape.kv_dtype is Dtype.FP8 and tile.multiplies_cache and scalars.fp8_efficiency is not None:
-        efficiency = scalars.fp8_efficiency
     rows = max(tile.queries, tile.padded_rows)
     head = tile.padded_head or shape.head_dim
     flops = 2 * rows * tile.keys * head
+    softmax = [part / 2 for part in softmax_cycles(rows * tile.keys, hardware)]
     if tile.matrix:
+        matrix: int = getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
         loaded = tile.passes * -(-rows // tile.warp_rows) * tile.keys * head * dtype.bytes if tile.warp_rows else 0
-        bounds = [flops / matrix / efficiency, loaded / SHARED_BYTES_PER_CLOCK / efficiency]
-        bounds += [part / 2 for part in softmax_cycles(rows * tile.keys, hardware)]
-        product = math.ceil(float(np.linalg.norm(bounds, SHARPNESS)))
+        products = [flops / matrix, loaded / SHARED_BYTES_PER_CLOCK]
+        if tile.warp_rows and tile.threads <= ONE_WARP_EACH:
+            product = math.ceil(sum(products) + sum(softmax))
+        else:
+            fp8 = shape.kv_dtype is Dtype.FP8 and tile.multiplies_cache
+            efficiency = (fp8 and scalars.fp8_efficiency) or scalars.matrix_efficiency
+            bounds = [part / efficiency for part in products] + softmax
+            product = math.ceil(float(np.linalg.norm(bounds, SHARPNESS)))
     else:
-        product = -(-flops // hardware.sm.vector_flops_per_clock)
-        product += math.ceil(sum(softmax_cycles(rows * tile.keys, hardware)) / 2)
+        product = math.ceil(flops / hardware.sm.vector_flops_per_clock + sum(softmax))
     if shape.kv_dtype is Dtype.FP8 and not tile.multiplies_cache:
         product += tile.keys * head // CONVERTED_PER_CLOCK
     return product * (SPILLED if tile.spills else 1)

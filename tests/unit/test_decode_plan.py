@@ -372,6 +372,14 @@ def cycles_of(on: str, framework: Framework, **changes: Any) -> int:
     return int(records[records.requester == 0].compute_cycles.sum())
 
 
+def test_one_warp_a_scheduler_waits_for_each_step() -> None:
+    """64 rows by 128 keys of 128 elements: products, the loads of four warps, and the softmax."""
+    products, loads = 2 * 64 * 128 * 128 / 1024, 4 * 128 * 256 / 128
+    exponentials, others = 64 * 128 / 16, 4 * 64 * 128 / 128
+    expected = 2 * (products + loads) + exponentials + others
+    assert cycles_of("l40s", Framework.VLLM, kv_len=128, window=128) == pytest.approx(expected, abs=2)
+
+
 def test_xqa_multiplies_whole_tiles_of_its_four_warps() -> None:
     """Of 256 keys and a head padded to a power of two: few keys cost as much as 256, and 192 as 256."""
     few, many = (cycles_of("h100-sxm", Framework.TRTLLM, batch=64, kv_len=keys) for keys in (16, 256))
