@@ -14,7 +14,7 @@ from simulator.errors import ConfigError
 from simulator.hardware import Dtype, load
 
 DEVICES = [
-    "a100-sxm-80gb", "a40", "b200-sxm", "b300-sxm", "gb200", "gh200", "h100-pcie", "h100-sxm", "h200-sxm",
+    "a100-sxm-80gb", "a40", "b200-sxm", "b300-sxm", "gb200", "gb300", "gh200", "h100-pcie", "h100-sxm", "h200-sxm",
     "jetson-orin-agx", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-5060-ti", "rtx-pro-6000", "v100-pcie-16gb",
     "v100-sxm-32gb",
 ]  # fmt: skip
@@ -40,6 +40,7 @@ PINS = {
     "b200-sxm": (7680, 7.992),
     "b300-sxm": (7680, 7.992),
     "gb200": (7936, 7.992),
+    "gb300": (7936, 7.992),
     "a40": (384, 14.5),
     "l40": (384, 18.0),
     "l40s": (384, 18.0),
@@ -63,6 +64,7 @@ DATA_SHEET_GBS = {
     "b200-sxm": 7672,
     "b300-sxm": 7672,
     "gb200": 7928,
+    "gb300": 7928,
     "a40": 696,
     "l40": 864,
     "l40s": 864,
@@ -127,6 +129,7 @@ BF16_TFLOPS = {
     "b200-sxm": 2250,
     "b300-sxm": 2250,
     "gb200": 2500,
+    "gb300": 2500,
     "a40": 150,
     "l40": 181,
     "l40s": 362,
