@@ -146,7 +146,7 @@ def to_markdown(report: Report, command: str, plots: Mapping[tuple[str, str], st
         lines += [*markdown(sheet, "##"), ""]
     for suite in report["suites"]:
         lines += ["", f"## {suite['suite']}: {suite['title']}"]
-        lines += [line for note in suite["notes"] for line in ("", f"Note: {note}.")]
+        lines += [line for note in suite["notes"] for line in ("", f"Note: {note.rstrip('.')}.")]
         for sheet in sheets(suite, brief=True):
             lines += ["", *markdown(sheet, "###")]
         shown = [(device, path) for (name, device), path in plots.items() if name == suite["suite"]]

@@ -126,6 +126,12 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "gemm", [GEMM])
     with pytest.raises(ConfigError, match="tables of h100-sxm"):
         select(GEMM_SUITE, database.at(tmp_path), Selection(devices=("l40s",)))
+    write(tmp_path, "gemm", [GEMM | {"latency": 0.0}] * 2)
+    with pytest.raises(ConfigError, match=r"tables of h100-sxm; 2 rows: latency zero, negative or infinite$"):
+        select(GEMM_SUITE, database.at(tmp_path), Selection())
+    write(tmp_path, "gemm", [GEMM]).write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(ConfigError, match="cannot be read as Parquet"):
+        select(GEMM_SUITE, database.at(tmp_path), Selection())
     with pytest.raises(ConfigError, match="no such folder"):
         database.at(tmp_path / "nowhere")
 

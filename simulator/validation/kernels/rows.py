@@ -24,6 +24,7 @@ from simulator.validation.kernels.sampling import stratified
 from simulator.validation.kernels.suite import CALIBRATION_GPUS, DEVICES, DTYPES, KernelSuite, measured_call
 
 CALIBRATION, TEST = "calibration", "test"
+MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,17 @@ def select(suite: KernelSuite, source: Database, selection: Selection) -> tuple[
         gpus = sorted({DEVICES.get(table.gpu, table.gpu) for table in source.tables(suite.family, suite.file)})
         raise ConfigError(
             f"suite {suite.name}: {source.root} has no usable row of what was asked for; it has tables of "
-            f"{', '.join(gpus) or 'no device'}"
+            f"{', '.join(gpus) or 'no device'}{_why_none(ledger)}"
         )
     drawn = [row for found, rows in _draw(suite, usable, selection) for row in _materialise(suite, found, rows)]
     ledger.usable, ledger.drawn = sum(len(found.rows) for found in usable), len(drawn)
     return drawn, ledger
+
+
+def _why_none(ledger: Ledger) -> str:
+    """Return what was wrong with files that were read, most rows first, as the end of a sentence."""
+    reasons = [f"{count:,} rows: {reason}" for reason, count in ledger.reasons().most_common(MOST_REASONS)]
+    return "".join(f"; {reason}" for reason in [*ledger.notes[:MOST_REASONS], *reasons])
 
 
 def _wanted(table: Table, selection: Selection) -> bool:
