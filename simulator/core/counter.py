@@ -1,5 +1,5 @@
 """Index of each counter of a kernel.  The core only ever adds to them, but for the peaks, of which the largest
-counts."""
+counts, and what is kept as a difference."""
 
 from __future__ import annotations
 
@@ -42,20 +42,26 @@ CROSS_BUSY_TICKS = 30  # summed over the links between partitions
 READ_RECORDS = 31
 WRITE_QUEUE_FULL_PS = 32  # that full write queues of DRAM took to drain, summed over them
 L2_READ_BYTES = 33  # to SMs, what L1 answered not counted
+MISS_REQUESTS = 34  # lines read from and written to DRAM, however many of their sectors
+MISS_REQUEST_OUTSTANDING = 35  # sum of their latencies, in 1024 ps
 
 SINGLE = {name: value for name, value in list(globals().items()) if isinstance(value, int)}
 """Counters that are one number each, by name."""
 
-# What a queue of bytes in flight held: a block of counters for each queue.
-HELD = 0  # integral of the bytes over time, in byte x 1024 ps
-PEAK_BYTES = 1
-HISTOGRAM = 2  # time (ps) by bytes held: 1 to 2^10 - 1, less than 2^11, 2^12 ... 2^24, more
-HISTOGRAM_BINS = 16
-HISTOGRAM_FIRST = 10
-QUEUE_WORDS = HISTOGRAM + HISTOGRAM_BINS
+# What a queue held: for each queue a block of counters of its bytes in flight, and one of its requests.  The latter's
+# integral and histogram are by how much they differ from those of a request for each LINE bytes, since whole lines are
+# nearly all there is: read them through `held_requests` and `time_by_requests`.
+HELD = 0  # integral over time, in byte x 1024 ps
+PEAK = 1
+HISTOGRAM = 2  # time (ps) by whole LINEs, or requests, held: 0, 1, 2 or 3, less than 8, 16 ... 2^33
+HISTOGRAM_BINS = 34
+LINE_SHIFT = 7
+LINE = 1 << LINE_SHIFT
+REQUESTS = HISTOGRAM + HISTOGRAM_BINS  # where the block of the requests begins
+QUEUE_WORDS = 2 * REQUESTS
 
-SM_QUEUE = 34  # to the SMs, summed over them; the peak is that of one SM
-MISS_QUEUE = SM_QUEUE + QUEUE_WORDS  # from and to DRAM
+SM_QUEUE = 36  # to the SMs, summed over them; the peak is that of one SM; a request is a record
+MISS_QUEUE = SM_QUEUE + QUEUE_WORDS  # from and to DRAM; a request is a line
 
 # Where the time of the SMs went, in ps summed over SMs (see core/ledger.py): first what the latency of a record is made
 # of, queues before the unloaded latency, then what else an SM does.
@@ -80,11 +86,13 @@ LEDGER_WORDS = 15
 COUNT = LEDGER + LEDGER_WORDS
 SINGLE |= {
     "SM_HELD": SM_QUEUE + HELD,
-    "SM_PEAK_BYTES": SM_QUEUE + PEAK_BYTES,
+    "SM_PEAK_BYTES": SM_QUEUE + PEAK,
+    "SM_PEAK_REQUESTS": SM_QUEUE + REQUESTS + PEAK,
     "MISS_HELD": MISS_QUEUE + HELD,
-    "MISS_PEAK_BYTES": MISS_QUEUE + PEAK_BYTES,
+    "MISS_PEAK_BYTES": MISS_QUEUE + PEAK,
+    "MISS_PEAK_REQUESTS": MISS_QUEUE + REQUESTS + PEAK,
 }
-PEAKS = [SM_QUEUE + PEAK_BYTES, MISS_QUEUE + PEAK_BYTES]
+PEAKS = [queue + block + PEAK for queue in (SM_QUEUE, MISS_QUEUE) for block in (0, REQUESTS)]
 
 
 def combine(rows: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -93,3 +101,19 @@ def combine(rows: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
     total: NDArray[np.int64] = table.sum(axis=0)
     total[PEAKS] = table[:, PEAKS].max(axis=0)
     return total
+
+
+def held_requests(counters: NDArray[np.int64], queue: int) -> float:
+    """Return the integral over time of the requests that a queue held, in 1024 ps."""
+    return int(counters[queue + HELD] + counters[queue + REQUESTS + HELD]) / LINE
+
+
+def time_by_bytes(counters: NDArray[np.int64], queue: int) -> NDArray[np.int64]:
+    """Return the time (ps) that a queue held less than LINE bytes or nothing, less than 2, 4, 8 ... LINE bytes."""
+    return counters[queue + HISTOGRAM : queue + REQUESTS]
+
+
+def time_by_requests(counters: NDArray[np.int64], queue: int) -> NDArray[np.int64]:
+    """Return the time (ps) that a queue held no request, less than 2, 4, 8 ... requests."""
+    block = queue + REQUESTS
+    return time_by_bytes(counters, queue) + counters[block + HISTOGRAM : block + REQUESTS]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, small_function
-from simulator.core.dram import dram_read
+from simulator.core.dram import WHOLE, dram_read
 from simulator.core.dram_state import NEVER
 from simulator.core.dram_writes import dram_write
-from simulator.core.in_flight import drop_oldest, enter, is_full, oldest
+from simulator.core.in_flight import drop_oldest, enter, entry_of, is_full, oldest
 from simulator.core.layout import PLACE, Int64Array
 from simulator.core.ledger import note_fetch
 from simulator.core.places import counters_at
@@ -30,11 +30,15 @@ def admit_miss(m: Int64Array, p: Parameters, k: int, size: int, now: int) -> int
 
 
 @small_function
-def take_mshr(m: Int64Array, p: Parameters, k: int, size: int, now: int, until: int) -> None:
-    """Hold MSHRs for `size` bytes from `now` to `until`."""
+def take_mshr(m: Int64Array, p: Parameters, k: int, lane: int, size: int, now: int, until: int) -> None:
+    """Hold MSHRs for `size` bytes of a line, or of all lines of a group (`lane` WHOLE), from `now` to `until`."""
     counters = counters_at(p, k)
-    enter(m, scalar.MSHR_QUEUE, p.at.mshrs & PLACE, counters + counter.MISS_QUEUE, MSHR_RING, size, now, until)
+    lines = p.group_lines if lane == WHOLE else 1
+    queue, entries, held = scalar.MSHR_QUEUE, p.at.mshrs & PLACE, counters + counter.MISS_QUEUE
+    enter(m, queue, entries, held, MSHR_RING, entry_of(size, lines), now, until)
     m[counters + counter.MISS_OUTSTANDING] += (size * (until - now)) >> 10
+    m[counters + counter.MISS_REQUESTS] += lines
+    m[counters + counter.MISS_REQUEST_OUTSTANDING] += (lines * (until - now)) >> 10
 
 
 @called
@@ -42,7 +46,7 @@ def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size
     """Write `size` bytes of a group back to DRAM, once an MSHR is free; return when it was (ps)."""
     free = admit_miss(m, p, k, size, now)
     gone = dram_write(m, p, k, group, lane, size, free)
-    take_mshr(m, p, k, size, free, gone)
+    take_mshr(m, p, k, lane, size, free, gone)
     return free
 
 
@@ -52,6 +56,6 @@ def fetch(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int,
     are in L2 (ps)."""
     free = admit_miss(m, p, k, size, now)
     ready = dram_read(m, p, k, channel_group, access, lane, size, free)
-    take_mshr(m, p, k, size, free, ready)
+    take_mshr(m, p, k, lane, size, free, ready)
     note_fetch(m, p, now, free, ready)
     return ready

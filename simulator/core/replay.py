@@ -13,7 +13,7 @@ from simulator.core import counter, scalar
 from simulator.core.compiled import called, compiled, small_function
 from simulator.core.dram_state import NEVER
 from simulator.core.heap import sift_down
-from simulator.core.in_flight import drop_arrived, drop_oldest, enter, is_full, oldest
+from simulator.core.in_flight import BYTES, drop_arrived, drop_oldest, enter, entry_of, is_full, oldest
 from simulator.core.l2 import PREFETCH, READ
 from simulator.core.layout import (
     CONTEXT_ASKED,
@@ -105,7 +105,7 @@ def wait_for_room(m: Int64Array, p: Parameters, k: int, sm: int, size: int, now:
 
 @called
 def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, now: int) -> tuple[int, int]:
-    """Issue a record of a CTA; return when the bytes have arrived, and how many of them are on their way to the SM.
+    """Issue a record of a CTA; return when the bytes have arrived, and what of it is on its way to the SM (`entry_of`).
 
     Reads are counted as in flight, writes and reductions are posted, nobody waits for a prefetch.
     """
@@ -159,7 +159,7 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
         m[counters + counter.REQUEST_OUTSTANDING] += (done - now) * lanes >> 10
         m[counters + counter.READ_RECORDS] += lanes
         m[counters + counter.L2_READ_BYTES] += moved
-        return done, moved
+        return done, entry_of(moved, lanes if moved > 0 else 0)
     if kind == PREFETCH:
         return now, 0
     m[counters + counter.SM_WRITE_BYTES] += size
@@ -222,18 +222,19 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
             look_ahead(m, p, program, sm, each)
     begin_step(m, t)
     arrival = t
-    from_l2 = 0  # read
+    entry = 0  # read from L2
     for each in range(record, last):
-        done, moved = issue(m, p, program, k, sm, each, t)
+        done, part = issue(m, p, program, k, sm, each, t)
         arrival = max(arrival, done)
-        from_l2 += moved
+        entry += part
     once = arrival
+    from_l2 = entry & BYTES
     if from_l2 > 0:
         beyond = from_l2 - p.sm_outstanding_bytes
         if beyond > 0:  # the rest of a record larger than what may be in flight comes in further round trips
             arrival += (arrival - t) * beyond // p.sm_outstanding_bytes
         held = counters_at(p, k) + counter.SM_QUEUE
-        enter(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), held, RING, from_l2, t, arrival)
+        enter(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), held, RING, entry, t, arrival)
     if arrival > before or before <= t:
         keep_why(m, p, number, buffer, t, once, from_l2)
     else:

@@ -10,12 +10,14 @@ HOW_TO_READ = (
     "MSHRs are given free in the order they were taken.  Needed is what the bandwidth of the slower of L2 and memory "
     "takes at the unloaded latency: with less in flight, latency bounds the run; with much more, requests only queue.  "
     "Peak and limit of the SMs are those of one SM; a record counts whole from its first request, which leaves when "
-    "half of it fits, so that the peak may pass the limit by half a record."
+    "half of it fits, so that the peak may pass the limit by half a record.  A request to the SMs is a record, which "
+    "several lanes of a warp or a whole tile may be, between L2 and memory a line."
 )
 
 
 def levels(result: Result) -> list[tuple[str, ...]]:
-    """Return for the SMs and for L2: name, mean, peak, limit and needed bytes, latency, bandwidth."""
+    """Return for the SMs and for L2: name, mean, peak, limit and needed bytes, latency, bandwidth, requests, their
+    peak."""
     names = {"sm": "to the SMs", "l2": f"between L2 and {headline.memory_name(result)}"}
     return [_level(name, result, key) for key, name in names.items()]
 
@@ -32,6 +34,8 @@ def _level(name: str, result: Result, key: str) -> tuple[str, ...]:
         values.size(at(level, "needed_bytes")),
         values.time(at(level, "mean_latency_s")),
         values.rate(at(level, "bandwidth_bytes_per_s")),
+        values.short_count(at(level, "mean_requests")),
+        _with(values.short_count(at(level, "peak_requests")), per_sm),
     )
 
 

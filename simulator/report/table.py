@@ -176,6 +176,8 @@ def _in_flight(result: Result, width: int) -> Table:
         Column("needed"),
         Column("latency"),
         Column("bandwidth", detail=3),
+        Column("requests", detail=4),
+        Column("peak requests", detail=5),
     )
     return _table(columns, [list(row) for row in concurrency.levels(result)], width)
 

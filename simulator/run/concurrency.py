@@ -1,7 +1,9 @@
 """How much was in flight, how long it took, and where requests waited: Little's law on what a run counted.
 
-`mean_bytes` is the time average of what the queues of the core held, and `mean_latency_s` the byte-weighted mean of
-what each request took; nothing makes the first the product of bandwidth and the second but Little's law.
+`mean_bytes` and `held_requests` are time averages of what the queues of the core held, and `mean_latency_s` and
+`mean_request_latency_s` the means of what each byte, or request, took; nothing makes the former products of rates and
+the latter but Little's law.  `mean_requests` is that product: a queue is left in the order of entry, so that it holds
+requests that overtake others longer than they take.
 """
 
 from __future__ import annotations
@@ -51,58 +53,77 @@ def in_flight(counters: Counters, time_ps: int, hardware: Hardware) -> Json:
 
 
 def _to_sms(counters: Counters, time_ps: int, hardware: Hardware) -> Json:
-    """Return what the SMs waited for: reads that L1 did not answer."""
+    """Return what the SMs waited for: reads that L1 did not answer; a request is a record, or a lane of a warp.
+
+    `mean_requests`, latency and rate include those that L1 answered; queue, peak and histogram do not, and hold lanes
+    that load at once until the last has arrived.
+    """
     sm = hardware.sm
     moved = int(counters[counter.L2_READ_BYTES])
     records = int(counters[counter.READ_RECORDS])
-    requests = int(counters[counter.REQUEST_OUTSTANDING]) * SUM_UNIT
     level = _level(counters, counter.SM_QUEUE, sm.count, time_ps)
+    outstanding = int(counters[counter.REQUEST_OUTSTANDING])
     return level | {
         "limit_bytes": sm.outstanding_bytes * sm.count,
         "limit_bytes_per_sm": sm.outstanding_bytes,
         "needed_bytes": _needed(moved, int(counters[counter.DRAM_READ_BYTES]), hardware),
-        "mean_requests": requests / time_ps if time_ps else None,
-        "mean_request_latency_s": requests / records / PS_PER_S if records else None,
-        "mean_latency_s": _latency(counters, counter.OUTSTANDING, moved),
+        "mean_requests": _mean(outstanding, time_ps),
+        "mean_latency_s": _latency(int(counters[counter.OUTSTANDING]), moved),
+        "mean_request_latency_s": _latency(outstanding, records),
         "bandwidth_bytes_per_s": _rate(moved, time_ps),
+        "requests_per_s": _rate(records, time_ps),
     }
 
 
 def _from_dram(counters: Counters, time_ps: int, hardware: Hardware) -> Json:
-    """Return what L2 waited for: misses, and lines on their way out, which hold an MSHR too."""
+    """Return what L2 waited for: misses, and lines on their way out, which hold an MSHR too; a request is a line."""
     hbm = hardware.hbm
     moved = int(counters[counter.DRAM_READ_BYTES] + counters[counter.DRAM_WRITE_BYTES])
+    lines = int(counters[counter.MISS_REQUESTS])
+    outstanding = int(counters[counter.MISS_REQUEST_OUTSTANDING])
     level = _level(counters, counter.MISS_QUEUE, 1, time_ps)
     return level | {
         "limit_bytes": hardware.l2.outstanding_bytes,
+        "mean_requests": _mean(outstanding, time_ps),
         "needed_bytes": hbm.achievable_bytes_per_s * hbm.latency_ps / PS_PER_S,
-        "mean_latency_s": _latency(counters, counter.MISS_OUTSTANDING, moved),
+        "mean_latency_s": _latency(int(counters[counter.MISS_OUTSTANDING]), moved),
+        "mean_request_latency_s": _latency(outstanding, lines),
         "bandwidth_bytes_per_s": _rate(moved, time_ps),
+        "requests_per_s": _rate(lines, time_ps),
     }
 
 
 def _level(counters: Counters, queue: int, queues: int, time_ps: int) -> Json:
-    """Return mean, peak and histogram of the bytes that `queues` like this held together.
-
-    The histogram gives the share of the time of a queue with less than so many bytes, and at least one or the bound
-    before; the last bound is null.  For the rest of the time there was nothing in flight.
-    """
-    bins = counters[queue + counter.HISTOGRAM : queue + counter.QUEUE_WORDS]
+    """Return mean, peak and histogram of the bytes, and of the requests, that `queues` like this held together; the
+    peak is that of one queue."""
     time = queues * time_ps
-    bounds = [1 << (counter.HISTOGRAM_FIRST + place) for place in range(counter.HISTOGRAM_BINS - 1)]
+    by_bytes, by_requests = counter.time_by_bytes(counters, queue), counter.time_by_requests(counters, queue)
+    idle = int(by_requests[0])
     return {
-        "mean_bytes": int(counters[queue + counter.HELD]) * SUM_UNIT / time_ps if time_ps else None,
-        "peak_bytes": int(counters[queue + counter.PEAK_BYTES]),
-        "histogram": [
-            {"below_bytes": bound, "share": int(part) / time}
-            for bound, part in zip([*bounds, None], bins, strict=True)
-            if part and time
-        ],
+        "mean_bytes": _mean(int(counters[queue + counter.HELD]), time_ps),
+        "peak_bytes": int(counters[queue + counter.PEAK]),
+        "histogram": _histogram(by_bytes, idle, time, "below_bytes", counter.LINE),
+        "held_requests": _mean(counter.held_requests(counters, queue), time_ps),
+        "peak_requests": int(counters[queue + counter.REQUESTS + counter.PEAK]),
+        "requests_histogram": _histogram(by_requests, idle, time, "below_requests", 1),
     }
 
 
-def _latency(counters: Counters, outstanding: int, moved: int) -> float | None:
-    return int(counters[outstanding]) * SUM_UNIT / moved / PS_PER_S if moved else None
+def _mean(held: float, time_ps: int) -> float | None:
+    return held * SUM_UNIT / time_ps if time_ps else None
+
+
+def _histogram(bins: Counters, idle: int, time: int, below: str, first: int) -> list[Json]:
+    """Return the shares of a time with less than so much in flight, and at least one or the bound before.
+
+    For the rest, of which `idle` is counted in the first bin too, there was nothing in flight.
+    """
+    parts = [int(bins[0]) - idle, *map(int, bins[1:])]
+    return [{below: first << place, "share": part / time} for place, part in enumerate(parts) if part and time]
+
+
+def _latency(outstanding: int, count: int) -> float | None:
+    return outstanding * SUM_UNIT / count / PS_PER_S if count else None
 
 
 def _rate(moved: int, time_ps: int) -> float | None:

@@ -16,7 +16,7 @@ from datasheet import Access, kernel, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.core.in_flight import HEAD, TAIL
+from simulator.core.in_flight import BYTES, HEAD, TAIL
 from simulator.core.layout import SM_QUEUE
 from simulator.memory import Device
 from simulator.trace.record import Op
@@ -271,7 +271,7 @@ def test_bytes_in_flight_stay_below_the_limit(size: int, ctas: int, stages: int,
     while ended is None:
         now, ended = device.advance(now, now + 10 * NS)
         queue = state.in_flight[0, state.sms[0, SM_QUEUE + HEAD] : state.sms[0, SM_QUEUE + TAIL]]
-        flying = int(queue[queue[:, 0] > now, 1].sum())
+        flying = int((queue[queue[:, 0] > now, 1] & BYTES).sum())
         most = max(most, flying)
     assert size <= most
     assert most <= limit + size

@@ -15,6 +15,7 @@ from datasheet import Access, kernel, run
 from simulator import hardware, theory
 from simulator.memory import Device
 from simulator.run.bench import BENCHMARKS
+from simulator.run.concurrency import concurrency
 from simulator.units import PS_PER_S
 
 BASE = 1 << 32
@@ -73,6 +74,34 @@ def test_mean_outstanding_is_bandwidth_times_latency(stages: int) -> None:
     assert 0.99 * least_held <= ran.counters["MISS_HELD"] * 1024 / ran.end_ps <= 1.7 * least_held
     least = device.hardware.l2.hit_latency_ps + device.hardware.hbm.latency_ps
     assert mean_latency > least
+
+
+LOADS = {
+    "tiles": [Access(BASE + i * 16 * KIB, 16 * KIB) for i in range(132 * 60)],
+    "lines": [Access(BASE + i * GROUP, 128) for i in range(132 * 60)],
+    "sectors": [Access(BASE + i * GROUP, 32) for i in range(132 * 60)],
+    "through L1, half of it there": [Access(BASE + i // 2 * GROUP, 32, through_l1=True) for i in range(132 * 60)],
+}
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_mean_requests_are_their_rate_times_their_latency(name: str) -> None:
+    """Little's law for requests, records to the SMs and lines from DRAM; bounds as for bytes above."""
+    device = datasheet.device({"sm.ctas": 1})
+    loads = LOADS[name]
+    slot = device.launch(kernel(*(loads[i : i + 60] for i in range(0, len(loads), 60)), stages=4))
+    end_ps, _ = device.advance(0)
+    levels = concurrency(device.retire(slot), end_ps, device.hardware)
+    lines = {"tiles": 128 * len(loads), "through L1, half of it there": len(loads) // 2}.get(name, len(loads))
+    for level, count, most in (("sm", len(loads), 1.04), ("l2", lines, 1.7)):
+        found = levels[level]
+        assert found["requests_per_s"] == pytest.approx(count * PS_PER_S / end_ps)
+        assert found["mean_requests"] == pytest.approx(found["requests_per_s"] * found["mean_request_latency_s"])
+        if level == "l2" or "L1" not in name:  # what waits in L1 for the fetch of another record is in no queue
+            assert 0.99 * found["mean_requests"] <= found["held_requests"] <= most * found["mean_requests"]
+        assert found["peak_requests"] >= found["held_requests"] / (132 if level == "sm" else 1)
+        by_bytes, by_requests = found["histogram"], found["requests_histogram"]
+        assert sum(each["share"] for each in by_requests) == pytest.approx(sum(each["share"] for each in by_bytes))
 
 
 def scanned(device: Device, groups: int, passes: int, size: int = GROUP) -> list[float]:

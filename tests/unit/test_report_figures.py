@@ -172,12 +172,16 @@ def test_queues_are_drawn_from_the_emptiest_to_the_fullest() -> None:
     result["concurrency"]["sm"]["histogram"] = [
         {"below_bytes": 2048, "share": 0.5},
         {"below_bytes": 1024, "share": 0.25},
-        {"below_bytes": None, "share": 0.25},
+        {"below_bytes": 128, "share": 0.25},
     ]
-    figure = in_flight.draw_filled(result)
+    figure = in_flight.draw_bytes(result)
     assert figure is not None
-    assert figure["layout"]["xaxis"]["categoryarray"] == ["1 KiB", "2 KiB", "more"]
+    assert figure["layout"]["xaxis"]["categoryarray"] == ["128 B", "1 KiB", "2 KiB"]
     assert figure["data"][0]["y"] == [50, 25, 25]
+    figure = in_flight.draw_requests(result)
+    assert figure is not None
+    assert figure["layout"]["xaxis"]["categoryarray"] == ["2", "4"]
+    assert [trace["y"] for trace in figure["data"]] == [[25, 75], [25, 75]]
 
 
 def test_miss_ratios_are_steps_beside_the_simulated_cache() -> None:

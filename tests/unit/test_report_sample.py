@@ -211,14 +211,20 @@ def _concurrency() -> dict[str, Any]:
     level = {
         "mean_bytes": 2_900_000.0,
         "peak_bytes": 40_960,
-        "histogram": [{"below_bytes": 1024, "share": 0.25}, {"below_bytes": None, "share": 0.75}],
+        "histogram": [{"below_bytes": 1024, "share": 0.25}, {"below_bytes": 2048, "share": 0.75}],
+        "mean_requests": 180.0,
+        "held_requests": 190.0,
+        "peak_requests": 3,
+        "requests_histogram": [{"below_requests": 2, "share": 0.25}, {"below_requests": 4, "share": 0.75}],
         "limit_bytes": 4_325_376,
         "needed_bytes": 1_800_000.0,
         "mean_latency_s": 1.1e-6,
+        "mean_request_latency_s": 1.2e-6,
         "bandwidth_bytes_per_s": 2.6e12,
+        "requests_per_s": 1.5e8,
     }
     return {
-        "sm": level | {"limit_bytes_per_sm": 32_768, "mean_requests": 180.0, "mean_request_latency_s": 1.2e-6},
+        "sm": level | {"limit_bytes_per_sm": 32_768},
         "l2": level,
         "waits": {"sm_full_s": 0.084, "mshr_full_s": 8.7e-4, "write_queue_full_s": 0.0},
         "busy": {"dram bandwidth": 0.8, "l2 bandwidth": 0.31, "compute": 0.0},

@@ -48,7 +48,7 @@ def test_operator_line_adds_up_its_kernels() -> None:
 def test_tiers_give_bytes_rates_and_row_hits() -> None:
     result = sample([kernel("a", "gemm", time_s=1e-3, launch_s=0.0, read_bytes=3.2e9, dram_read_bytes=1.6e9)])
     assert " ".join(line(result, "L2")) == "2.98 GiB 8 KiB 50.0 % 3.20 TB/s 35.3 % 31.0 %"
-    assert " ".join(line(result, "to the SMs")) == "2.77 MiB 40 KiB per SM 32 KiB per SM 1.72 MiB 1.10 us 2.60 TB/s"
+    assert " ".join(line(result, "to the SMs")) == "2.77 MiB 40 KiB per SM 32 KiB per SM 1.72 MiB 1.10 us 2.60 TB/s 180"
     assert " ".join(line(result, "HBM3")) == "1.49 GiB 4.01 MiB rows 92.0 % 1.60 TB/s 47.9 % 80.1 %"
     assert line(result, "host DRAM")[:2] == ["not", "used"]
 

@@ -212,10 +212,19 @@ PICTURES = (
         "filled",
         "Concurrency",
         "How full the queues were",
-        in_flight.draw_filled,
+        in_flight.draw_bytes,
         in_flight.filled_legend,
         "For how much of the time so many bytes were on their way to one SM, and between L2 and memory; for the rest"
         " there was nothing.",
+    ),
+    Picture(
+        "filled-requests",
+        "Concurrency",
+        "How many requests the queues held",
+        in_flight.draw_requests,
+        in_flight.filled_legend,
+        "For how much of the time so many records were on their way to one SM, and lines between L2 and memory; for"
+        " the rest there were none.",
     ),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.report import groups, headline, values
@@ -126,45 +126,57 @@ def needed_legend(result: Result) -> list[LegendEntry]:
     return [*entries, LegendEntry("solid", INK, "at the unloaded latency")]
 
 
-def draw_filled(result: Result) -> Figure | None:
-    """Return for how much of the time each queue held how much, or None when the result has no histogram."""
-    traces = [trace for key in _QUEUES for trace in _queue(result, key)]
-    if not traces:
+def draw_bytes(result: Result) -> Figure | None:
+    """Return for how much of the time each queue held how many bytes, or None when the result has no histogram."""
+    return _filled(result, "histogram", "below_bytes", "Bytes in flight, below", values.size)
+
+
+def draw_requests(result: Result) -> Figure | None:
+    """Return for how much of the time each queue held how many requests, or None when the result has no histogram."""
+    return _filled(result, "requests_histogram", "below_requests", "Requests in flight, below", values.count)
+
+
+def _filled(
+    result: Result, histogram: str, below: str, title: str, write: Callable[[float | None], str]
+) -> Figure | None:
+    bins = {key: [each for each in at(result, "concurrency", key, histogram) or [] if each["share"]] for key in _QUEUES}
+    order = sorted({each[below] for known in bins.values() for each in known})
+    if not order:
         return None
-    bins = [each["below_bytes"] for key in _QUEUES for each in at(result, "concurrency", key, "histogram") or []]
-    order = [_bound(below) for below in sorted(set(bins), key=lambda below: math.inf if below is None else below)]
     look = layout(
         height=380,
         barmode="group",
         bargap=0.25,
-        xaxis=axis("Bytes in flight, below")
-        | {"type": "category", "categoryorder": "array", "categoryarray": order, "showgrid": False},
+        xaxis=axis(title)
+        | {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": [write(bound) for bound in order],
+            "showgrid": False,
+        },
         yaxis=axis("Share of the time (%)") | {"rangemode": "tozero"},
     )
-    return {"data": traces, "layout": look}
+    return {"data": [_bars(result, key, known, below, write) for key, known in bins.items() if known], "layout": look}
 
 
-def _queue(result: Result, key: str) -> Iterator[Figure]:
+def _bars(
+    result: Result, key: str, bins: list[dict[str, float]], below: str, write: Callable[[float | None], str]
+) -> Figure:
     ink, name = _QUEUES[key]
-    bins = at(result, "concurrency", key, "histogram") or []
-    known = [each for each in bins if each["share"]]
-    if known:
-        yield {
-            "type": "bar",
-            "name": label(_name(name, result)),
-            "x": [_bound(each["below_bytes"]) for each in known],
-            "y": [100 * each["share"] for each in known],
-            "marker": {"color": ink},
-            "hoverinfo": "text",
-            "hovertext": [
-                f"below {_bound(each['below_bytes'])}: {values.percent(each['share'])} of the time" for each in known
-            ],
-            "textposition": "none",
-        }
-
-
-def _bound(below: float | None) -> str:
-    return "more" if below is None else values.size(below)
+    bounds = [write(each[below]) for each in bins]
+    shares = [each["share"] for each in bins]
+    return {
+        "type": "bar",
+        "name": label(_name(name, result)),
+        "x": bounds,
+        "y": [100 * share for share in shares],
+        "marker": {"color": ink},
+        "hoverinfo": "text",
+        "hovertext": [
+            f"below {bound}: {values.percent(share)} of the time" for bound, share in zip(bounds, shares, strict=True)
+        ],
+        "textposition": "none",
+    }
 
 
 def _name(name: str, result: Result) -> str:
@@ -173,5 +185,5 @@ def _name(name: str, result: Result) -> str:
 
 def filled_legend(result: Result) -> list[LegendEntry]:
     """Return the legend of the queues."""
-    drawn = {trace["marker"]["color"] for key in _QUEUES for trace in _queue(result, key)}
+    drawn = {trace["marker"]["color"] for trace in (draw_bytes(result) or {"data": []})["data"]}
     return [LegendEntry("disc", ink, _name(name, result)) for ink, name in _QUEUES.values() if ink in drawn]
