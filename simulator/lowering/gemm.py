@@ -244,7 +244,7 @@ def _reduce_kernel(
     step: int,
     name: str,
 ) -> TracedKernel:
-    """Return the kernel that adds the partial sums of a split product and writes the output."""
+    """Return the kernel that adds the partial sums of a split product and writes the output, whose CTAs set up too."""
     ctas = min(-(-shape.m * shape.n // REDUCED_PER_CTA), 4 * hardware.sm.count)
     start, size = shares(operands.workspace, shape.m * shape.n * PARTIAL_BYTES, ctas)
     part = np.arange(tiling.split)
@@ -258,7 +258,13 @@ def _reduce_kernel(
         program.add(np.arange(len(size)), Op.READ, contiguous(start, size))
     start, size = shares(operands.output.address, shape.m * _padded(operands.output), ctas)
     program.add(np.arange(ctas), Op.WRITE, contiguous(start, size), barrier=True)
-    launch = Launch(threads=512, registers=32, shared_bytes=0, stages=16)
+    launch = Launch(
+        threads=512,
+        registers=32,
+        shared_bytes=0,
+        stages=16,
+        prologue_ps=scalars.prologue_at(hardware.sm.clock_hz),
+    )
     return traced_whole(f"{name} split-K reduce", "gemm", layer, step, launch, 0, program.records())
 
 

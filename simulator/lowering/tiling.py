@@ -55,6 +55,17 @@ TILE_STAGES = {
 .._64x6, _128x64_.._64x3 (or 32x6), _128x128_.._64x3, _256x128_.._64x3 and their mirror images in profiles."""
 
 
+SPLITS = (2, 3, 4, 5, 6, 8, 12, 16, 32)
+"""Ways of k that a search over the algorithms of cuBLASLt tries (splitKSequenceA of NVIDIA's samples,
+as in TensorRT's fcPlugin.cpp)."""
+
+LEAST_STEPS = 4
+"""Of a share of k before bulk copies; with them it fills the pipeline once.  Read off calibration rows of few outputs:
+on A100 time hardly grows from 768 columns on (4.4 us with 256, 5.5 with 768, 6.2 with 4096), on H100 from 2560 on (3.1
+with 512, 5.6 with 2560, 5.7 with 8192)."""
+
+LOADED = 1.5  # latency of DRAM while it streams, to that of a lone access (as sm.outstanding is derived)
+
 RASTER_ROWS = 8
 """Tiles of m that advance together through n, as GROUP_SIZE_M in the Triton matmul tutorial."""
 
@@ -129,8 +140,9 @@ def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterato
         cluster = pinned.cluster or (2 if bulk and tile_m >= 128 else 1)
         cluster = math.gcd(cluster, -(-shape.m // tile_m))
         threads = 384 if bulk else (128 if tile_m * tile_n <= 128 * 64 else 256)
-        limit = 1 if pinned.tile_m or tiles >= hardware.sm.count else min(k_steps // 8, hardware.sm.count // tiles)
-        for split in sorted({1, *(s for s in (2, 3, 4, 6, 8, 12, 16, 32) if s <= limit)}):
+        least = stages if bulk else LEAST_STEPS
+        limit = 1 if pinned.tile_m or tiles >= hardware.sm.count else min(k_steps // least, hardware.sm.count // tiles)
+        for split in (1, *(ways for ways in SPLITS if ways <= limit)):
             yield Tiling(tile_m, tile_n, split, stages, cluster, threads)
 
 
@@ -168,7 +180,7 @@ def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Imp
     most = busiest * steps
     limits: tuple[float, ...] = (
         most * step_cycles(shape, tiling, hardware, scalars) / sm.clock_hz,
-        most * (step_bytes * hit + weight_bytes * miss) / room,
+        most * ((step_bytes - weight_bytes) * hit + weight_bytes * (hit + miss) * LOADED) / room,
         most * step_bytes / (sm.port_bytes_per_clock * sm.clock_hz),
         ctas * steps * step_bytes / hardware.l2.bandwidth_bytes_per_s,
         (distinct + partial) / hardware.hbm.peak_bytes_per_s,  # operands push partial sums out of L2
@@ -177,7 +189,8 @@ def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Imp
     start = (hardware.launch.cta_start_ps + overhead_ps(tiling, hardware, scalars)) * 1e-12
     time += -(-ctas // (sm.count * occupancy)) * (start + 2 * (hit + miss)) + warmup_ps(hardware, scalars) * 1e-12
     if tiling.split > 1:
-        time += (hardware.launch.graph_ps + hardware.launch.cta_start_ps) * 1e-12 + 2 * hit
+        reduction = hardware.launch.graph_ps + hardware.launch.cta_start_ps + scalars.prologue_at(sm.clock_hz)
+        time += reduction * 1e-12 + 2 * hit
         time += 2 * partial / hardware.l2.bandwidth_bytes_per_s  # written as CTAs end, and read again
     return time
 
