@@ -13,29 +13,20 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.hardware import Dtype, Hardware
+from simulator.hardware import Hardware
 from simulator.lowering.attention import (
     PARTIAL_BYTES,
     SHARPNESS,
     Operands,
     add_block_table,
     add_keys,
-    kv_layout,
     softmax_cycles,
 )
 from simulator.lowering.decode_tile import group_of
-from simulator.lowering.elementwise import (
-    KvWrite,
-    KvWriteKernel,
-    RotaryKernel,
-    lower_copy,
-    lower_index_put,
-    lower_kv_write,
-    lower_rotary,
-)
+from simulator.lowering.elementwise import lower_copy
 from simulator.lowering.implementation import Backend, Framework, Implementation
 from simulator.lowering.layout import Matrix, Runs
-from simulator.lowering.prefill_plan import UNEQUAL_HEAD, PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
+from simulator.lowering.prefill_plan import PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
 from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK
 from simulator.trace.record import Op, Records, TracedKernel
@@ -46,12 +37,6 @@ MASK_CYCLES = 0.5
 """SM cycles per score in which Triton's kernel finds whether a tile is in the window: a mask of positions, its maximum
 over the CTA, and a branch on it.  Read off H100 calibration rows of windows: those with an fp8 cache, most of whose
 tiles are masked, show 0.77; over all of them, spilled outputs included, 0.4 has less error than 0.5, 0.6 and 0.77."""
-
-CONVERSION_CYCLES = 2500
-"""Cycles by which a CTA of vLLM lives longer when it converts its token to fp8: a thread divides and rounds 8 elements
-of K, then 8 of V, one after the other.  Of 1200, 2500 and 4100 the least error over 130 fp8 rows of H100's calibration
-rows.  Those of head size 64 with few heads, where attention takes little, show 1200 against bf16 (0.2 to 0.35 ns a
-token with 128 elements of K, 16 CTAs an SM); head size 128 is short of something else (DEVIATIONS 31)."""
 
 REGISTERS = 65536
 COMBINED_ROWS = 8
@@ -180,46 +165,6 @@ def _combination(
     records = replace(records, requester=np.unique(records.requester, return_inverse=True)[1].astype(np.int32))
     launch = Launch(256, 64, COMBINED_ROWS * tiles.part_bytes, 16, prologue_ps)
     return traced_whole("prefill attention combine", "prefill_attention", layer, step, launch, 0, records)
-
-
-def lower_cache_write(
-    shape: AttentionShape,
-    write: KvWrite,
-    kernel: int,
-    framework: Framework,
-    hardware: Hardware,
-    scalars: Implementation,
-) -> Iterator[TracedKernel]:
-    """Yield the kernels with which a framework writes the new K and V of a prompt into their pages.
-
-    vLLM (csrc/cache_kernels.cu, reshape_and_cache_flash_kernel): a CTA a token, which waits for the slot, copies K,
-    then V.  SGLang (jit_kernel, store_cache): a warp a token; where the heads of K and V differ, PyTorch's index_put
-    for each.  TensorRT-LLM (unfusedAttentionKernels_2_template.h, applyBiasRopeUpdateKVCacheV2): turns q and K in
-    place in the same kernel, 16 bytes of q a thread; a warp a token and head where heads are small.
-    """
-    layout = kv_layout(shape)
-    prologue_ps = scalars.prologue_at(hardware.sm.clock_hz)
-    if framework is Framework.VLLM:
-        threads = min(512, shape.kv_heads * shape.head_dim)
-        if shape.kv_dtype is Dtype.FP8:
-            prologue_ps += CONVERSION_CYCLES * PS_PER_S // hardware.sm.clock_hz
-        how = KvWriteKernel("reshape_and_cache", 1, threads, 40, prologue_ps, in_turn=True)
-        yield lower_kv_write(write, layout, kernel, None, 0, how)
-        return
-    if framework is Framework.TRTLLM:
-        row = shape.batch * shape.query_len * shape.head_dim * shape.activation_dtype.bytes
-        cta_bytes = 8 * 128 if shape.head_dim <= 64 else 256 * 16
-        kv_bytes = row * shape.kv_heads * shape.kv_dtype.bytes // shape.activation_dtype.bytes
-        rotary = RotaryKernel(cta_bytes, 256, 64, prologue_ps)
-        yield lower_rotary(write, row * (shape.heads + shape.kv_heads), kv_bytes, kernel, rotary)
-        return
-    if framework is Framework.SGLANG and shape.head_dim == UNEQUAL_HEAD:
-        elements = write.source_bytes // 2 // shape.activation_dtype.bytes
-        for number, base in enumerate((write.key, write.value)):
-            yield lower_index_put(write, number, base, elements, kernel + number, prologue_ps)
-        return
-    how = KvWriteKernel("store_cache", 8, 256, prologue_ps=prologue_ps)
-    yield lower_kv_write(write, layout, kernel, None, 0, how)
 
 
 class _Tiles:
@@ -367,4 +312,6 @@ def _launch(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, scalar
     if plan.threads < 3 * 128 and not plan.warp_rows:
         registers = 168
     shared = shared_bytes(shape, plan, hardware)
-    return Launch(plan.threads, registers, shared, plan.stages, scalars.prologue_at(hardware.sm.clock_hz), run)
+    prologue_ps = scalars.prologue_at(hardware.sm.clock_hz)
+    warmup_ps = plan.warmup_cycles * PS_PER_S // hardware.sm.clock_hz
+    return Launch(plan.threads, registers, shared, plan.stages, prologue_ps, warmup_ps, run)

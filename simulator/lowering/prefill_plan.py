@@ -13,7 +13,9 @@
 - CUTLASS (SGLang on data-centre Blackwell with an fp8 cache, which its other kernels would multiply in fp8):
   flashinfer_backend.py (fmha_backend); 256 queries by 128 keys of the new K and V, in bf16.
 - TensorRT-LLM: contextFusedMultiHeadAttention/fmhaRunner.cpp (setupLaunchParams), cpp/kernels/fmha_v2/setup.py
-  (enumerate_hmma_flash_kernels_base, enumerate_hgmma_flash_warpspec_kernels, enumerate_hgmma_ldgsts_kernels).
+  (enumerate_hmma_flash_kernels_base, enumerate_hgmma_flash_warpspec_kernels, enumerate_hgmma_ldgsts_kernels).  sm_120,
+  head sizes 128 and 256: skip_softmax_sm120/fused_multihead_flash_attention_ws_sm120.cu, also without skipping; what
+  it does not overlap: fmha_v2/src/fmha/warpspec_sm120/README.md.
 - Data-centre Blackwell: the generated kernels of TensorRT-LLM, for all three frameworks.  Their names say 128 query
   rows by 128 keys, persistent; two such tiles a CTA (mStepQ).  One token is a prompt too (fmhaDispatcher.cpp and
   flashinfer's trtllm_fmha_kernel_launcher.cu, FmhaKernelType::Context), but for vLLM, whose tables say trtllmdecode.
@@ -42,6 +44,10 @@ UNEQUAL_HEAD, UNEQUAL_VALUES = 192, 128
 """SGLang's rows of head size 192 are MiMo's, whose values are narrower: longer ones take as long as that would."""
 
 ALONG_HEAD, ALONG_SEQUENCES, ALONG_QUERIES = "tile head sequence", "tile sequence head", "sequence head tile"
+FMHA_HOPPER_CYCLES = 6000
+"""What TensorRT-LLM's kernels for Hopper take once, but for head size 128 in bf16: read off short calibration rows of
+H100, which take 3 us longer with any other head size and with an fp8 cache.  Why is not known (DEVIATIONS 30)."""
+
 WARP_GROUP = 128  # threads that share the work of one asynchronous product
 
 
@@ -73,6 +79,7 @@ class PrefillPlan:
     splits: int = 1  # CTAs that share the keys of a tile
     chunk: int = 0  # keys of a split, from the first key on; 0: an even share of the keys that the tile sees
     order: str = ALONG_HEAD  # of its tiles: what changes from one CTA to the next, then what, then what
+    warmup_cycles: int = 0  # of a CTA that is the first at its place, besides its set-up
 
 
 def prefill_plan(
@@ -288,7 +295,11 @@ def _fmha_v2(shape: AttentionShape, capability: int) -> PrefillPlan:
         narrow = shape.kv_dtype is Dtype.FP8
         keys *= 2 if narrow and d > 64 else 1
         plan = PrefillPlan(" fmha", 128, keys, 3 * WARP_GROUP, 4, padded_head=padded)  # one buffer of queries
-        return replace(plan, multiplies_cache=narrow, transposes=narrow)
+        warmup = 0 if d == 128 and not narrow else FMHA_HOPPER_CYCLES
+        return replace(plan, multiplies_cache=narrow, transposes=narrow, warmup_cycles=warmup)
+    if capability >= CONSUMER_BLACKWELL and d in (128, 256) and shape.causal and not _windowed(shape):
+        # a warp of its own loads, those that multiply have an SM to themselves: nothing hides their softmax
+        return PrefillPlan(" fmha ws", 64, 128, 160, 2, warp_rows=16, serial=True)
     if shape.kv_len > 64 and (capability < 86 or d >= 256):
         return PrefillPlan(" fmha", 128 if d <= 64 else 64, 128, 128, 2, warp_rows=32 if d <= 64 else 16)
     return PrefillPlan(" fmha", 64, 32 if d <= 128 else 16, 128, 2, warp_rows=16)

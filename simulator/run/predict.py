@@ -17,6 +17,7 @@ from simulator.lowering.elementwise import KvWrite, lower_index_put, lower_kv_wr
 from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of, pitch_of
 from simulator.lowering.lower import WORKSPACE
+from simulator.lowering.prefill_call import lower_cache_write
 from simulator.lowering.quantise import WIDE_BYTES, Cast, lower_quantise
 from simulator.lowering.tiling import CHOSEN, Pinned
 from simulator.memory import Device
@@ -270,7 +271,7 @@ def _attention_call(
                 for small in sglang_casts(shape, buffers):
                     kernels.append(lower_small(small, len(kernels), None, 0, case.kernel))
             number = len(kernels)
-            kernels.extend(prefill.lower_cache_write(shape, write, number, case.framework, hardware, scalars))
+            kernels.extend(lower_cache_write(shape, write, number, case.framework, hardware, scalars))
         kernels.extend(
             prefill.lower_prefill(
                 shape, operands, hardware, scalars, len(kernels), framework=case.framework, backend=case.backend

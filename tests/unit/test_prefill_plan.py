@@ -14,7 +14,8 @@ from simulator.lowering.attention import Operands
 from simulator.lowering.elementwise import KvWrite
 from simulator.lowering.implementation import Backend, Framework
 from simulator.lowering.layout import Matrix, panel_bytes_of
-from simulator.lowering.prefill import half_softmax_cycles, lower_cache_write, lower_prefill, step_cycles
+from simulator.lowering.prefill import half_softmax_cycles, lower_prefill, step_cycles
+from simulator.lowering.prefill_call import lower_cache_write
 from simulator.lowering.prefill_plan import prefill_plan, query_tiles_of, shared_bytes
 from simulator.trace.record import Op, TracedKernel
 from simulator.workload import AttentionShape
@@ -57,6 +58,10 @@ def lowered(shape: AttentionShape, on: str, framework: Framework) -> list[Traced
         ("a100-sxm-80gb", Framework.TRTLLM, shape_of(2048, 32, 8), " fmha 64x128"),
         ("a100-sxm-80gb", Framework.TRTLLM, shape_of(64, 32, 8), " fmha 64x32"),
         ("l40s", Framework.TRTLLM, shape_of(2048, 32, 8), " fmha 64x32"),
+        ("rtx-pro-6000", Framework.TRTLLM, shape_of(1, 32, 8), " fmha ws 64x128"),
+        ("rtx-pro-6000", Framework.TRTLLM, shape_of(2048, 32, 8, 256), " fmha ws 64x128"),
+        ("rtx-pro-6000", Framework.TRTLLM, shape_of(2048, 32, 8, window=512), " fmha 64x32"),
+        ("rtx-pro-6000", Framework.TRTLLM, shape_of(2048, 32, 8, 64), " fmha 64x32"),
         ("l40s", Framework.SGLANG, shape_of(2048, 32, 8, 64), " triton 64x128"),
         ("l40s", Framework.VLLM, shape_of(2048, 32, 8, kv_dtype=Dtype.FP8), " flashinfer 128x64"),
         ("b200-sxm", Framework.VLLM, shape_of(2048, 32, 8), " trtllm-gen 256x128"),
@@ -182,8 +187,8 @@ def test_one_token_changes_places_with_its_heads() -> None:
     [
         (Framework.VLLM, 128, ["reshape_and_cache"]),
         (Framework.SGLANG, 128, ["store_cache"]),
-        (Framework.SGLANG, 192, ["index_put", "index_put"]),
-        (Framework.TRTLLM, 128, ["rope and kv_write"]),
+        (Framework.SGLANG, 192, ["copy", "copy", "index_put", "index_put"]),
+        (Framework.TRTLLM, 128, ["sequence offsets", "rope and kv_write"]),
     ],
 )
 def test_new_keys_and_values_are_written_once(framework: Framework, head_dim: int, names: list[str]) -> None:
@@ -194,6 +199,7 @@ def test_new_keys_and_values_are_written_once(framework: Framework, head_dim: in
     write = KvWrite(3, 0, 128, NEW, 2 * size + queries, SLOTS, KEY, VALUE)
     kernels = list(lower_cache_write(shape, write, 0, framework, device("h100-sxm"), SCALARS.prefill_attention))
     assert [kernel.header.name for kernel in kernels] == names
+    assert [int(records_of(kernel).kernel[0]) for kernel in kernels] == list(range(len(names)))
     for base in (KEY, VALUE):
         written = sum(coverage(only(records_of(kernel), Op.WRITE), base, size) for kernel in kernels)
         assert uniform(np.asarray(written), 1)
@@ -201,6 +207,41 @@ def test_new_keys_and_values_are_written_once(framework: Framework, head_dim: in
     assert uniform(np.asarray(read), 1)
     back = sum(coverage(only(records_of(kernel), Op.WRITE), NEW, size + queries) for kernel in kernels)
     assert uniform(np.asarray(back), 1 if queries else 0)
+
+
+def test_a_cta_that_loads_by_a_warp_of_its_own_has_an_sm_to_itself() -> None:
+    """sm_120 under TensorRT-LLM: 64 queries and two tiles of 128 keys, 80 of 99 KiB."""
+    shape, on = shape_of(2048, 32, 8), device("rtx-pro-6000")
+    plan = prefill_plan(shape, on, Framework.TRTLLM)
+    assert shared_bytes(shape, plan, on) == 80 << 10
+    assert 2 * shared_bytes(shape, plan, on) > on.sm.shared_memory_bytes
+    assert plan.serial
+
+
+def test_sequences_begin_where_the_tokens_of_those_before_end() -> None:
+    """TensorRT-LLM: a CTA for each of 3 sequences; together they read their lengths and write an offset a token."""
+    write = KvWrite(3, 0, 128, NEW, 3 * 128 * 8 * 256, SLOTS, KEY, VALUE)
+    shape = shape_of(128, 4, 2, batch=3)
+    scalars = SCALARS.prefill_attention
+    records = records_of(next(lower_cache_write(shape, write, 0, Framework.TRTLLM, device("l40s"), scalars)))
+    assert set(records.requester.tolist()) == {0, 1, 2}
+    assert total_bytes(only(records, Op.WRITE)) == 3 * 128 * 4
+    assert total_bytes(only(records, Op.READ)) == 32  # 12 bytes, a sector
+
+
+@pytest.mark.parametrize(
+    ("on", "changes", "cycles"),
+    [
+        ("h100-sxm", {}, 0),
+        ("h100-sxm", {"head_dim": 64}, 6000),
+        ("h100-sxm", {"kv_dtype": Dtype.FP8}, 6000),
+        ("l40s", {"head_dim": 64}, 0),
+        ("b200-sxm", {"head_dim": 64}, 0),
+    ],
+)
+def test_what_kernels_for_hopper_take_once(on: str, changes: dict[str, Any], cycles: int) -> None:
+    header = lowered(replace(shape_of(2048, 32, 8), **changes), on, Framework.TRTLLM)[0].header
+    assert header.warmup_ps == cycles * 10**12 // device(on).sm.clock_hz
 
 
 @pytest.mark.parametrize(("framework", "cycles"), [(Framework.VLLM, 2500), (Framework.SGLANG, 0)])
