@@ -242,6 +242,7 @@ def test_sequences_begin_where_the_tokens_of_those_before_end() -> None:
 def test_what_kernels_for_hopper_take_once(on: str, changes: dict[str, Any], cycles: int) -> None:
     header = lowered(replace(shape_of(2048, 32, 8), **changes), on, Framework.TRTLLM)[0].header
     assert header.warmup_ps == cycles * 10**12 // device(on).sm.clock_hz
+    assert header.run_bytes == changes.get("head_dim", 128) * (1 if "kv_dtype" in changes else 2)
 
 
 @pytest.mark.parametrize(("framework", "cycles"), [(Framework.VLLM, 2500), (Framework.SGLANG, 0)])
