@@ -39,7 +39,8 @@ XQA_KEY_BYTES = 128  # of a key that a warp of mha.cu loads at once (preferedKHe
 XQA_THIRD_CTA = 128 * 16  # queries x head size up to which mha_sm90.cu is compiled for three CTAs an SM
 SMALL_SM_BYTES = 128 * 1024
 MASKED_THREADS, MASKED_WARPS = 256, 32  # of a CTA at least; of an SM, by registers
-MASKED_UNROLL = 8  # keys of a thread in flight
+MASKED_UNROLL = 8  # keys of a thread in flight; one where 64 registers are all it has, by calibration rows of H100
+MASKED_MOST_THREADS = 1024
 MASKED_CYCLES = 4000  # of a CTA that rotates and stores its K and adds up across warps; calibration rows of H100
 VECTOR_BYTES = 16
 GENERATED_KEYS, GENERATED_STEP = 128, 256  # of a tile; of a step, which is two tiles
@@ -137,5 +138,8 @@ def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
     registers = registers_for(threads, resident)
     keys_at_once = max(16, per_loop // 2)
     tile = Tile(1, keys_at_once, threads, 2, registers, matrix=False, combines=True, buffered=False)
+    splits = launched(splits, key_tiles_of(shape, tile))
     tile = replace(tile, setup_cycles=MASKED_CYCLES)
-    return Plan(" masked", tile, launched(splits, key_tiles_of(shape, tile)), head_major=True)
+    if threads == MASKED_MOST_THREADS:
+        tile = replace(tile, keys=max(1, per_loop // MASKED_UNROLL // 2))
+    return Plan(" masked", tile, splits, head_major=True)
