@@ -157,7 +157,7 @@ def test_a_compute_bound_kernel_meets_the_roofline() -> None:
     """Tiles of 16 KiB and 4000 cycles each: ten times the intensity of the ridge; within 3 %."""
     device = datasheet.device({"sm.ctas": 1})
     sm, hbm = device.hardware.sm, device.hardware.hbm
-    cycles, tiles = 4000, 40
+    cycles, tiles = 4000, 60
     programs = [
         [Access(BASE + (cta * tiles + i) * 16 * KIB, 16 * KIB, cycles=cycles) for i in range(tiles)]
         for cta in range(sm.count)
