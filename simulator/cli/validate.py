@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from simulator.cli.options import check_outputs, format_options, output, override_option
+from simulator.cli.checkpoint import open_checkpoint, say_what_is_left
+from simulator.cli.options import check_outputs, format_options, output, override_option, processes
 from simulator.cli.validate_kernels import KERNEL_SUITES, kernel_choice, kernel_options, validate_kernels
 from simulator.errors import ConfigError
 
@@ -58,6 +61,7 @@ def validate(
     """
     own = next((suite for suite in OWN_REPORTS if suite in suites), None if suites else MICROBENCHMARKS)
     if own is not None:
+        for_all = {name: kernel.pop(name) for name in ("jobs", "checkpoint", "every")}
         given = [name for name, value in kernel.items() if not (value is None or value is False or value == ())]
         if len(set(suites)) > 1:
             raise ConfigError(f"suite {own}: has a report of its own; name it alone")
@@ -66,33 +70,41 @@ def validate(
             raise ConfigError(f"suite {own}: --{option} is for kernel suites; name one of them")
         if only and own != MICROBENCHMARKS:
             raise ConfigError(f"--only is for microbenchmarks; {own} takes --hardware")
-        return _own_report(own, only, devices, overrides, form, target, folder)
+        run = Run(own, only, devices, overrides, for_all["checkpoint"], processes(for_all["jobs"]))
+        return _own_report(run, form, target, folder)
     if only:
         raise ConfigError("--only is for microbenchmarks; kernel suites take --hardware and --framework")
     common = {"devices": devices, "overrides": overrides, "form": form, "target": target, "folder": folder}
     return validate_kernels(kernel_choice(tuple(dict.fromkeys(suites)), common, kernel))
 
 
-def _own_report(
-    suite: str,
-    only: tuple[str, ...],
-    devices: tuple[str, ...],
-    overrides: tuple[str, ...],
-    form: str,
-    target: Path | None,
-    folder: Path | None,
-) -> int:
+@dataclass(frozen=True)
+class Run:
+    """What the command line says of a run of a suite with a report of its own."""
+
+    suite: str
+    only: tuple[str, ...]
+    devices: tuple[str, ...]
+    overrides: tuple[str, ...]
+    checkpoint: Path | None
+    jobs: int
+
+    @property
+    def command(self) -> str:
+        """The command that makes the report again."""
+        chosen = [*(f"--only {name}" for name in self.only), *(f"--hardware {name}" for name in self.devices)]
+        return " ".join(["tierscope validate", self.suite, *chosen, *(f'--set "{each}"' for each in self.overrides)])
+
+
+def _own_report(run: Run, form: str, target: Path | None, folder: Path | None) -> int:
     from simulator.report import text, validation
 
     check_outputs(target)
     if folder is not None:
-        _prepare(folder, suite)
-    compare = {MICROBENCHMARKS: _microbenchmarks, HIT_RATES: _hit_rates, SERVING: _serving}[suite]
-    report = compare(only, devices, overrides)
+        _prepare(folder, run.suite)
+    report = _report(run)
     if folder is not None:
-        chosen = [*(f"--only {name}" for name in only), *(f"--hardware {name}" for name in devices)]
-        changes = [f'--set "{change}"' for change in overrides]
-        _write(report, folder, " ".join(["tierscope validate", suite, *chosen, *changes, f"--report {folder.name}"]))
+        _write(report, folder, f"{run.command} --report {folder.name}")
     if form == "table":
         terminal = target is None and sys.stdout.isatty()
         width = shutil.get_terminal_size((140, 40)).columns if terminal else 140
@@ -102,32 +114,27 @@ def _own_report(
     return 0 if report["passed"] else OUT_OF_TOLERANCE
 
 
-def _microbenchmarks(only: tuple[str, ...], devices: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, Any]:
+def _report(run: Run) -> dict[str, Any]:
+    """Return the report of a suite, of which what a checkpoint has is not worked out again."""
     from simulator.cli.progress import row_progress
-    from simulator.validation import suites
+    from simulator.validation import hit_rates, serving, suites
+    from simulator.validation.kept import kept
 
-    targets = suites.select(only, devices)
-    with row_progress(MICROBENCHMARKS, suites.points_of(targets)) as advance:
-        return suites.microbenchmarks(targets, overrides, advance)
-
-
-def _hit_rates(only: tuple[str, ...], devices: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, Any]:
-    from simulator.cli.progress import row_progress
-    from simulator.validation import hit_rates
-
-    counters = hit_rates.select(devices)
-    with row_progress(HIT_RATES, len(counters)) as advance:
-        return hit_rates.hit_rates(counters, overrides, advance)
-
-
-def _serving(only: tuple[str, ...], devices: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, Any]:
-    from simulator.cli.progress import row_progress
-    from simulator.validation import serving
-
-    rows = serving.select(devices)
-    with row_progress(SERVING, len(serving.steps_of(rows))) as advance:
-        report = serving.serving_decode(rows, overrides, advance)
-    click.echo(serving.notes(report), err=True)
+    chosen: Any
+    compare: Any
+    if run.suite == MICROBENCHMARKS:
+        chosen, compare = suites.select(run.only, run.devices), suites.microbenchmarks
+    elif run.suite == HIT_RATES:
+        chosen, compare = hit_rates.select(run.devices), hit_rates.hit_rates
+    else:
+        chosen, compare = serving.select(run.devices), serving.serving_decode
+    identity = [run.suite, run.only, run.devices, run.overrides]
+    with open_checkpoint(run.checkpoint, identity) as checkpoint, row_progress(run.suite, 1.0) as advance:
+        announce = partial(say_what_is_left, checkpoint)
+        solve = partial(kept, checkpoint=checkpoint, workers=run.jobs, announce=announce, advance=advance)
+        report: dict[str, Any] = compare(chosen, run.overrides, solve)
+    if run.suite == SERVING:
+        click.echo(serving.notes(report), err=True)
     return report
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from simulator.cli.checkpoint import open_checkpoint, say_what_is_left
 from simulator.cli.options import check_outputs, output, processes
 from simulator.errors import ConfigError
 
@@ -130,7 +129,7 @@ def validate_kernels(options: KernelOptions) -> int:
     check_outputs(options.target, options.write_gate)
     if options.folder is not None:
         _prepare(options.folder)
-    with _checkpoint(options, todo) as checkpoint:
+    with open_checkpoint(options.checkpoint, [accuracy.describe(todo), sorted(todo.rows)]) as checkpoint:
         _predict(todo, checkpoint, options.jobs)
         report = accuracy.report(todo, checkpoint)
     worse = gate.compare(committed, report) if committed is not None else None
@@ -165,54 +164,17 @@ def _plan(options: KernelOptions) -> Plan:
     return accuracy.plan(options.suites, selection, source, options.overrides, options.without, options.without_sample)
 
 
-@contextmanager
-def _checkpoint(options: KernelOptions, todo: Plan) -> Iterator[Checkpoint]:
-    """Open the checkpoint: the file named, which is kept, or one of this run in the cache, which goes when it ends."""
-    from simulator.report.files import make_folder
-    from simulator.validation.kernels.checkpoint import Checkpoint
-
-    path = options.checkpoint or _own_checkpoint(todo)
-    if options.checkpoint is None:
-        make_folder(path.parent)
-    with Checkpoint(path) as checkpoint:
-        yield checkpoint
-    if options.checkpoint is None:
-        path.unlink(missing_ok=True)
-
-
-def _own_checkpoint(todo: Plan) -> Path:
-    import hashlib
-    import json
-
-    from simulator.validation.kernels.accuracy import describe
-    from simulator.validation.kernels.checkpoint import model_digest
-
-    identity = json.dumps([model_digest(), describe(todo), sorted(todo.rows)]).encode()
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "tierscope" / "validate" / f"{hashlib.sha256(identity).hexdigest()[:16]}.jsonl"
-
-
 def _predict(todo: Plan, checkpoint: Checkpoint, jobs: int) -> None:
-    """Make the predictions that the checkpoint lacks, showing progress; an interrupt says what is kept."""
+    """Make the predictions that the checkpoint lacks, showing progress."""
     from simulator.cli.progress import row_progress
     from simulator.validation.kernels import accuracy
 
     missing = len(todo.missing(checkpoint))
-    if missing and checkpoint.known:
-        click.echo(f"going on from {checkpoint.path}: {missing:,} predictions are left", err=True)
     if not missing:
         return
-    try:
-        with row_progress(", ".join(todo.rows), 1.0) as advance:
-            accuracy.run(todo, checkpoint, jobs, advance)
-    except KeyboardInterrupt:
-        left = len(todo.missing(checkpoint))
-        click.echo(
-            f"tierscope: {missing - left:,} of {missing:,} predictions are kept in {checkpoint.path}; "
-            "the same command goes on from there",
-            err=True,
-        )
-        raise
+    say_what_is_left(checkpoint, missing)
+    with row_progress(", ".join(todo.rows), 1.0) as advance:
+        accuracy.run(todo, checkpoint, jobs, advance)
 
 
 def _prepare(folder: Path) -> None:

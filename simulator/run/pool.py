@@ -107,7 +107,7 @@ def outcomes(keys: Iterable[str], workers: int) -> Iterator[tuple[str, Json]]:
     if workers == 1 or len(order) <= CHUNK:
         yield from ((key, _predict(key)) for key in order)
         return
-    _warm_up()
+    compile_core()
     chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
     for _, found in spawned(_predict_all, chunks, workers):
         yield from found
@@ -166,7 +166,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _warm_up() -> None:
+def compile_core() -> None:
     """Compile what workers will need, unless it is in the cache."""
     if not is_compiled():
         predict(KINDS["gemm"].model_validate({"m": 1, "n": 64, "k": 64}), _device("a100-sxm-80gb", ()))

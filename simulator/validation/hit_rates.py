@@ -7,16 +7,18 @@ value and where it was published.  Nothing of it was fitted to.  Times are not c
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
 from simulator import config, hardware
 from simulator.errors import ConfigError
 from simulator.run.cases import KINDS, DecodeAttentionCase, GemmCase, KernelCase
+from simulator.run.pool import Job, compile_core
 from simulator.run.predict import Prediction, predict
 from simulator.validation.checks import check
+from simulator.validation.kept import Solve, one_by_one
 
 Json = dict[str, Any]
 
@@ -93,18 +95,12 @@ def select(devices: Sequence[str] = ()) -> list[Counter]:
     return [counter for counter in counters() if not devices or counter.device in devices]
 
 
-def hit_rates(
-    chosen: Iterable[Counter], overrides: Sequence[str] = (), advance: Callable[[], None] = lambda: None
-) -> Json:
-    """Predict the counters of `chosen` and compare them with the measured ones; `advance` is called after each."""
-    known: dict[tuple[str, KernelCase], Prediction] = {}
-    checks = []
-    for counter in chosen:
-        key = counter.device, counter.case
-        if key not in known:
-            known[key] = predict(counter.case, hardware.load(counter.device, overrides).spec)
-        checks.append(_check(counter, known[key]))
-        advance()
+def hit_rates(chosen: Sequence[Counter], overrides: Sequence[str] = (), solve: Solve = one_by_one) -> Json:
+    """Predict the counters of `chosen` and compare them with the measured ones; `solve` works out the kernels."""
+    jobs = [Job(counter.device, tuple(overrides), "", counter.case) for counter in chosen]
+    found = solve({job.key: job for job in jobs}, _predict, compile_core)
+    predictions = (Prediction(**found[job.key]["prediction"]) for job in jobs)
+    checks = [_check(counter, prediction) for counter, prediction in zip(chosen, predictions, strict=True)]
     return {
         "schema": "tierscope.validation/1",
         "suite": "hit-rates",
@@ -113,6 +109,10 @@ def hit_rates(
         "checks": checks,
         "curves": [],
     }
+
+
+def _predict(job: Job) -> Json:
+    return {"prediction": asdict(predict(job.case, hardware.load(job.device, job.overrides).spec))}
 
 
 def _check(counter: Counter, prediction: Prediction) -> Json:

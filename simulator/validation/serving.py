@@ -16,10 +16,11 @@ The last is the median of what the others leave of the measured time, over the c
 from __future__ import annotations
 
 import csv
+import json
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -29,10 +30,12 @@ from simulator.hardware import Dtype, Hardware
 from simulator.models import Architecture
 from simulator.models.sharding import shard
 from simulator.run.generate import generate
+from simulator.run.pool import compile_core
 from simulator.run.simulate import simulate
 from simulator.theory.all_reduce import serving_ps
 from simulator.units import PS_PER_S
 from simulator.validation.checks import check
+from simulator.validation.kept import Solve, one_by_one
 from simulator.workload import Phase, Workload
 from simulator.workload.protocol import Protocol
 
@@ -181,6 +184,15 @@ def pass_ps(device: Device, workload: Workload, overrides: Sequence[str] = ()) -
     return float(outcome.step_ps.sum()) + 2 * whole.layers * _all_reduce_ps(whole, tokens, device.degree, spec)
 
 
+def _pass(step: tuple[Device, Workload, tuple[str, ...]]) -> Json:
+    return {"ps": pass_ps(*step)}
+
+
+def _key(device: Device, workload: Workload, overrides: Sequence[str]) -> str:
+    """Return what the time of a pass depends on, as text."""
+    return json.dumps([asdict(device), workload.model_dump(mode="json", exclude_defaults=True), list(overrides)])
+
+
 def _all_reduce_ps(model: Architecture, tokens: int, degree: int, spec: Hardware) -> float:
     if degree == 1:
         return 0.0
@@ -191,17 +203,11 @@ def _all_reduce_ps(model: Architecture, tokens: int, degree: int, spec: Hardware
     return serving_ps(size, degree, spec.peers.bandwidth_bytes_per_s, start_ps)
 
 
-def serving_decode(
-    rows: Sequence[Serving], overrides: Sequence[str] = (), advance: Callable[[], None] = lambda: None
-) -> Json:
-    """Predict the time per token of `rows` and compare it with the measured one.
-
-    `advance` is called after each of `steps_of(rows)`.
-    """
-    times = {}
-    for device, workload in steps_of(rows):
-        times[device, workload] = pass_ps(device, workload, overrides)
-        advance()
+def serving_decode(rows: Sequence[Serving], overrides: Sequence[str] = (), solve: Solve = one_by_one) -> Json:
+    """Predict the time per token of `rows` and compare it with the measured one; `solve` works out the passes."""
+    passes = {_key(*step, overrides): (*step, tuple(overrides)) for step in steps_of(rows)}
+    found = solve(passes, _pass, compile_core)
+    times = {(device, workload): found[key]["ps"] for key, (device, workload, _) in passes.items()}
     device_s = [_device_s(row, times) for row in rows]
     host_s = _host_s(rows, device_s)
     points = [_point(row, ours, host_s) for row, ours in zip(rows, device_s, strict=True)]

@@ -6,20 +6,25 @@ and the curves they come from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from simulator import hardware
+from simulator.core.compiled import is_compiled
 from simulator.errors import ConfigError
 from simulator.run.bench import BENCHMARKS, Point
 from simulator.validation import measured
 from simulator.validation.checks import check
+from simulator.validation.kept import Solve, one_by_one
 from simulator.validation.kernels.suite import SUITES as KERNEL_SUITES
 from simulator.validation.measured import MeasuredCurve
 from simulator.validation.metrics import Points, knee, mean_error, plateau
 from simulator.validation.targets import TARGETS, Level, Target
 
 Json = dict[str, Any]
+
+COPIES = "dma.advance_copies"
 
 SUITES = {
     "microbenchmarks": "public microbenchmarks, hardware parameters only",
@@ -44,25 +49,20 @@ def select(only: Sequence[str] = (), devices: Sequence[str] = ()) -> list[Target
     return chosen
 
 
-def points_of(targets: Iterable[Target]) -> int:
-    """Return how many points the curves of the targets have."""
-    return sum(len(curve_of(target).points) for target in targets)
-
-
 def curve_of(target: Target) -> MeasuredCurve:
     """Return the measured curve of a target."""
     return measured.curves(target.benchmark, target.device)[target.variant]
 
 
-def microbenchmarks(
-    targets: Iterable[Target], overrides: Sequence[str] = (), advance: Callable[[], None] = lambda: None
-) -> Json:
-    """Predict the curves of `targets` and compare them with the measured ones; `advance` is called after each point."""
+def microbenchmarks(targets: Sequence[Target], overrides: Sequence[str] = (), solve: Solve = one_by_one) -> Json:
+    """Predict the curves of `targets` and compare them with the measured ones; `solve` works out the curves."""
     curves: list[Json] = []
     checks: list[Json] = []
+    tasks = {_key(target, overrides): (target, tuple(overrides)) for target in targets}
+    found = solve(tasks, _predict, _compile_all)
     for target in targets:
         curve = curve_of(target)
-        predicted = _predict(target, curve, overrides, advance)
+        predicted = [Point(*point) for point in found[_key(target, overrides)]["points"]]
         curves.append(_curve(target, curve, predicted))
         checks += [{**_named(target, curve), **each} for each in compare(target, curve.points, predicted)]
     passed = all(each["passed"] is not False for each in checks)
@@ -76,16 +76,31 @@ def microbenchmarks(
     }
 
 
-def _predict(
-    target: Target, curve: MeasuredCurve, overrides: Sequence[str], advance: Callable[[], None]
-) -> list[Point]:
+def _predict(task: tuple[Target, tuple[str, ...]]) -> Json:
+    target, overrides = task
     device = hardware.load(target.device, overrides).spec
     variant = BENCHMARKS[target.benchmark].variant(target.variant)
-    points = []
-    for point in variant.measure(device, [x for x, _ in curve.points]):
-        points.append(point)
-        advance()
-    return points
+    return {"points": [[float(part) for part in point] for point in variant.measure(device, _sizes(target))]}
+
+
+def _sizes(target: Target) -> list[float]:
+    return [x for x, _ in curve_of(target).points]
+
+
+def _key(target: Target, overrides: Sequence[str]) -> str:
+    """Return what a predicted curve depends on, as text."""
+    return json.dumps([target.benchmark, target.variant, target.device, _sizes(target), list(overrides)])
+
+
+def _compile_all() -> None:
+    """Compile what workers will need, unless it is in the cache: each benchmark has a point that takes no time."""
+    if is_compiled() and is_compiled(COPIES):
+        return
+    device = hardware.load("v100-pcie-16gb").spec
+    for benchmark in BENCHMARKS.values():
+        least = benchmark.default_x(device, 2)[0]
+        for _ in benchmark.variants[0].measure(device, [least]):
+            pass
 
 
 def compare(target: Target, theirs: Points, ours: Points) -> Iterator[Json]:

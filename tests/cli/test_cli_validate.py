@@ -128,9 +128,9 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130, messages
     kept = done.read_text().count("\n") - 1
-    assert f"{kept} of 12 predictions are kept in own.jsonl" in messages
+    assert f"{kept} more results are kept in own.jsonl" in messages
     again = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert f"going on from own.jsonl: {12 - kept} predictions are left" in again.stderr
+    assert f"going on from own.jsonl: {12 - kept} results are left" in again.stderr
     assert done.read_text().count("\n") == 13
 
 

@@ -19,8 +19,8 @@ from simulator import config
 from simulator.errors import ConfigError
 
 SCHEMA = "tierscope.predictions/1"
-MODEL = ("core", "hardware", "lowering", "memory", "models", "run", "system", "trace", "workload")
-DATA = ("hardware", "dram", "links", "hosts", "ssds")
+MODEL = ("core", "hardware", "lowering", "memory", "models", "run", "system", "theory", "trace", "workload")
+DATA = ("hardware", "dram", "links", "hosts", "ssds", "models")
 
 Json = dict[str, Any]
 
@@ -30,7 +30,9 @@ def model_digest() -> str:
     """Return a digest of every source and every number that a prediction depends on."""
     package, configs = Path(__file__).parents[2], config.data_dir("configs")
     sources = [path for name in MODEL for path in sorted((package / name).rglob("*.py"))]
-    numbers = [path for name in DATA for path in sorted((configs / name).rglob("*.toml"))]
+    numbers = [
+        path for name in DATA for path in sorted((configs / name).iterdir()) if path.suffix in (".toml", ".json")
+    ]
     digest = hashlib.sha256()
     for path in (*sources, *numbers, configs / "implementations.toml"):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
