@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.lowering.layout import SECTOR_BYTES, Runs
-from simulator.trace.record import KernelHeader, Op, Records, TracedKernel
+from simulator.trace.record import COLUMNS, KernelHeader, Op, Records, TracedKernel
 
 SHARE_BYTES = 4096
 MANY_SHARES = 256
 CHUNK_RECORDS = 1 << 17
+
+ADDED = ("requester", "address", "rows", "row_bytes", "row_stride", "compute_cycles", "barrier", "joined", "op")
+KINDS = [COLUMNS[name] for name in ADDED[:-1]]
 
 
 class Stream(NamedTuple):
@@ -35,7 +38,7 @@ class ProgramBuilder:
     """
 
     kernel: int
-    _parts: list[tuple[NDArray[np.int64], ...]] = field(default_factory=list)
+    _parts: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
 
     def add(
         self,
@@ -53,47 +56,44 @@ class ProgramBuilder:
         """
         columns = (requester, *runs, compute_cycles, barrier, joined)
         shape = np.broadcast_shapes(*(np.shape(column) for column in (*columns, keep)))
-        values = np.empty((len(columns), *shape), np.int64)
-        for place, column in enumerate(columns):
-            values[place] = column
-        _, _, rows, row_bytes, *_ = values
-        kept = (np.asarray(keep, bool) & (rows > 0) & (row_bytes > 0)).ravel()
-        parts = values.reshape(len(columns), -1)[:, kept]
-        self._parts.append((*parts, np.full(parts.shape[1], int(op), np.int64)))
+        kept = np.asarray(keep, bool) & (np.asarray(runs.rows) > 0) & (np.asarray(runs.row_bytes) > 0)
+        places = np.flatnonzero(np.broadcast_to(kept, shape))
+        parts = [_taken(column, shape, places, kind) for column, kind in zip(columns, KINDS, strict=True)]
+        self._parts.append((*parts, np.full(len(places), int(op), COLUMNS["op"])))
 
     def add_interleaved(
         self, requester: ArrayLike, op: Op, streams: Iterable[Stream | tuple[Runs, ArrayLike]], keep: ArrayLike
     ) -> None:
         """Add several streams of records of one shape (CTAs, steps): the first record of each, then the second..."""
         whole = [Stream(*stream) for stream in streams]
-        shape = np.broadcast_shapes(*(stream.runs.address.shape for stream in whole))
-        stacked = Runs(*(_stacked([stream.runs[i] for stream in whole], shape) for i in range(4)))
-        cycles, barrier, joined = (_stacked([stream[i] for stream in whole], shape) for i in (1, 2, 3))
+        stacked = Runs(*(_stacked([stream.runs[i] for stream in whole]) for i in range(4)))
+        cycles, barrier, joined = (_stacked([stream[i] for stream in whole]) for i in (1, 2, 3))
         requester = np.asarray(requester, np.int64)[..., None]
         self.add(requester, op, stacked, cycles, barrier, np.asarray(keep, bool)[..., None], joined)
 
     def records(self) -> Records:
         """Return everything added, by requester and within one in the order added."""
-        requester, address, rows, row_bytes, stride, cycles, barrier, joined, op = (
-            np.concatenate(column) for column in zip(*self._parts, strict=True)
-        )
-        order = np.argsort(requester, kind="stable")
-        return Records.of(
-            len(order),
-            kernel=np.full(len(order), self.kernel),
-            requester=requester[order],
-            op=op[order],
-            address=address[order],
-            rows=rows[order],
-            row_bytes=row_bytes[order],
-            row_stride=stride[order],
-            compute_cycles=cycles[order],
-            barrier=barrier[order],
-            joined=joined[order],
-        )
+        columns = dict(zip(ADDED, map(np.concatenate, zip(*self._parts, strict=True)), strict=True))
+        requester = columns["requester"]
+        if np.any(requester[1:] < requester[:-1]):
+            order = np.argsort(requester, kind="stable")
+            columns = {name: column[order] for name, column in columns.items()}
+        return Records.of(len(requester), kernel=np.full(len(requester), self.kernel), **columns)
 
 
-def _stacked(columns: Sequence[ArrayLike], shape: tuple[int, ...]) -> NDArray[np.int64]:
+def _taken(
+    column: ArrayLike, shape: tuple[int, ...], places: NDArray[np.int64], kind: type[np.generic]
+) -> NDArray[Any]:
+    """Return what stands at some places of a column broadcast to `shape`."""
+    values = np.asarray(column)
+    if values.size == 1:
+        return np.full(len(places), values.reshape(()), kind)
+    return np.broadcast_to(values, shape).reshape(-1)[places].astype(kind, copy=False)
+
+
+def _stacked(columns: Sequence[ArrayLike]) -> NDArray[np.int64]:
+    """Return columns side by side, along a new last axis."""
+    shape = np.broadcast_shapes(*(np.shape(column) for column in columns))
     stacked = np.empty((*shape, len(columns)), np.int64)
     for place, column in enumerate(columns):
         stacked[..., place] = column

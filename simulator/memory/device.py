@@ -36,6 +36,7 @@ from simulator.core.layout import (
     MAX_WAVES,
     SM_CAPACITY,
     SM_ROOM,
+    Int64Array,
 )
 from simulator.core.program import RECORD_WORDS, pack
 from simulator.core.replay import LOGGED, REACHED, STARVED, advance
@@ -66,16 +67,22 @@ class Device:
     """The memory system of one device between kernel launches and completions.
 
     Kernels in flight share SMs, L2 and DRAM.  A kernel's records are taken from its chunks as its CTAs are placed,
-    so that memory is bounded by two chunks, not by the trace.  An `observer` is told of every access.
+    so that memory is bounded by two chunks, not by the trace.  An `observer` is told of every access; `room` is that of
+    a device that is no longer used.
     """
 
     def __init__(
-        self, hardware: Hardware, seed: int = 0, grouped: bool = True, observer: AccessObserver | None = None
+        self,
+        hardware: Hardware,
+        seed: int = 0,
+        grouped: bool = True,
+        observer: AccessObserver | None = None,
+        room: Int64Array | None = None,
     ) -> None:
         self.hardware = hardware
         self.parameters = core_parameters(hardware, seed, grouped, LOG_WORDS if observer else 0)
         self._record = as_record(self.parameters)
-        self._state = State(self.parameters)
+        self._state = State(self.parameters, room)
         self._launches: dict[int, _Launch] = {}
         self._retired = np.zeros(counter.COUNT, np.int64)
         self._pool = _Pool()
@@ -83,6 +90,11 @@ class Device:
         self._observer = observer
         if observer is not None:
             observer.attached(self.parameters)
+
+    @property
+    def room(self) -> Int64Array:
+        """What another device can be laid out in, after which this one must not be used."""
+        return self._state.room
 
     @property
     def busy(self) -> bool:

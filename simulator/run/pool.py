@@ -6,6 +6,7 @@ read.  Workers ignore an interrupt; the parent ends them, and they end themselve
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -119,7 +120,7 @@ def spawned(work: Callable[[Task], Found], tasks: Sequence[Task], workers: int) 
     What `work` calls has to have been compiled.  Raises TierscopeError when a process is ended from outside.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_follow_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin_work) as pool:
         try:
             yield from _collect(pool, work, tasks, 2 * workers)
         except BrokenProcessPool as error:
@@ -153,8 +154,12 @@ def _done(waiting: dict[Future[Found], Task]) -> Iterator[tuple[Task, Found]]:
         yield waiting.pop(future), future.result()
 
 
-def _follow_parent() -> None:
-    """Leave interrupts to the parent process, and end when it has: killed, it cannot say so."""
+def _begin_work() -> None:
+    """Leave interrupts to the parent process, and end when it has: killed, it cannot say so.
+
+    What has been imported stays, and need not be looked through for garbage at every collection.
+    """
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

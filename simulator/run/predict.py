@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simulator.core import counter
 from simulator.errors import CapacityError
 from simulator.hardware import Dtype, Hardware
@@ -45,6 +48,9 @@ ALIKE = 0.005
 
 PAGE_ID_BYTES = 4
 SCALE_BYTES = 4
+
+_rooms: list[NDArray[np.int64]] = []
+"""Memory of the last prediction's device, for the next one."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,21 @@ def predict(
         return lower(call) if reshape is None else [reshape(kernel) for kernel in lower(call)]
 
     calls = _Calls(case.weight_copies if isinstance(case, GemmCase) else 1, kernels, touched)
-    runs, count = _replay(case, calls, hardware)
+    device = Device(hardware, room=_spare_room())
+    runs, count = _replay(case, calls, device)
+    _rooms.append(device.room)
     time_ps = runs[-1].end_ps - runs[0].ready_ps
     if case.launch is LaunchMode.GRAPH:
         time_ps = _replayed_ps(time_ps * calls.count // count, scalars, hardware) * count // calls.count
     return _prediction(runs, count, time_ps, hardware)
+
+
+def _spare_room() -> NDArray[np.int64] | None:
+    """Take the memory of a device no longer used, if there is any."""
+    try:
+        return _rooms.pop()
+    except IndexError:
+        return None
 
 
 def _replayed_ps(graph_ps: int, scalars: Implementation, hardware: Hardware) -> int:
@@ -110,7 +126,7 @@ def _replayed_ps(graph_ps: int, scalars: Implementation, hardware: Hardware) -> 
     return graph_ps + scalars.replay_ps + (hardware.launch.replay_tick_ps or 0) // 2
 
 
-def _replay(case: KernelCase, calls: _Calls, hardware: Hardware) -> tuple[list[KernelRun], int]:
+def _replay(case: KernelCase, calls: _Calls, device: Device) -> tuple[list[KernelRun], int]:
     """Return the kernels of the timed calls and how many calls they are.
 
     Cold: L2 is empty before each replay.  Warm: an untimed replay comes first.  Where operands are some times the size
@@ -119,14 +135,14 @@ def _replay(case: KernelCase, calls: _Calls, hardware: Hardware) -> tuple[list[K
     same state but for which copy is which.  Where calls never agree, replays go on until two of them take the same
     time, `replays` at most.
     """
-    device = Device(hardware)
     if case.cache is CacheState.COLD:
         every = chain.from_iterable(map(calls.kernels, range(calls.count)))
         return run_stream(device, every, case.launch), calls.count
-    if calls.touched_bytes > FRESH_FOOTPRINT.get(hardware.l2.replacement, FRESH_OTHERWISE) * hardware.l2.size_bytes:
+    l2 = device.hardware.l2
+    if calls.touched_bytes > FRESH_FOOTPRINT.get(l2.replacement, FRESH_OTHERWISE) * l2.size_bytes:
         clock = run_stream(device, calls.kernels(calls.count - 1), case.launch)[-1].end_ps
         return run_stream(device, calls.kernels(0), case.launch, clock), 1
-    copies = range(1 if calls.touched_bytes <= RESIDENT_FOOTPRINT * hardware.l2.size_bytes else calls.count)
+    copies = range(1 if calls.touched_bytes <= RESIDENT_FOOTPRINT * l2.size_bytes else calls.count)
     before, clock = [], 0
     for call in copies:
         before = run_stream(device, calls.kernels(call), case.launch, clock)

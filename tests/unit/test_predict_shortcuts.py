@@ -103,3 +103,19 @@ def test_tiles_of_packed_heads_take_every_byte_of_the_queries_once(tokens: int, 
             for row in range(rows):
                 touched[address + row * stride :][:size] += 1
     assert (touched == 1).all()
+
+
+def test_room_of_another_device_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device laid out where another was, of another layout and with lines, rows and queues left, is as new: the room
+    is used, and no number differs from those in memory of its own."""
+    cases = [
+        GemmCase.model_validate({"m": 40, "n": 512, "k": 1024, "weight_copies": 2, **VLLM}),
+        DecodeAttentionCase.model_validate({"batch": 3, "kv_len": 333, "heads": 8, "kv_heads": 2, "head_dim": 64}),
+    ]
+    monkeypatch.setattr(predicting, "_rooms", [])
+    kept = predict(cases[0], A100), predict(cases[1], SMALL), predict(cases[0], A100)
+    (room,) = predicting._rooms
+    assert np.count_nonzero(room) > 10_000  # what the last left
+    for case, device, found in zip([cases[0], cases[1], cases[0]], [A100, SMALL, A100], kept, strict=True):
+        predicting._rooms.clear()
+        assert predict(case, device) == found
