@@ -170,11 +170,6 @@ class Outputs:
         """Return what the options of `result_options` say, and take them out of `options`."""
         return cls(**{each.name: options.pop(each.name) for each in fields(cls)})
 
-    @property
-    def has_pictures(self) -> bool:
-        """Whether a report or figures are wanted."""
-        return self.report is not None or self.figures is not None
-
     def check(self) -> None:
         """Refuse, before any work is done, places that cannot be written to; raises TierscopeError."""
         check_outputs(self.output, self.report, self.timeline, self.counters)

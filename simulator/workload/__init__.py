@@ -1,5 +1,6 @@
 """Workloads, and the operators a model runs for them."""
 
+from simulator.workload.operator_graph import OperatorGraph
 from simulator.workload.operators import (
     AttentionShape,
     ElementwiseShape,
@@ -13,7 +14,7 @@ from simulator.workload.operators import (
 from simulator.workload.placement import Placement, Tier
 from simulator.workload.residency import Movement, Unit, check_capacity, units
 from simulator.workload.spec import Phase, Workload
-from simulator.workload.transformer import Footprint, OperatorGraph, build, footprint, tensors
+from simulator.workload.transformer import Footprint, build, footprint, tensors
 
 __all__ = [
     "AttentionShape",
