@@ -68,9 +68,21 @@ def oldest(m: Int64Array, queue: int, entries: int, never: int) -> int:
 
 
 @small_function
-def is_full(m: Int64Array, queue: int, room: int, size: int, limit: int) -> bool:
-    """Return whether `size` more bytes would be beyond `limit`, or half of the `room` entries are taken."""
-    return (m[queue + HELD] & BYTES) + size > limit or 2 * (m[queue + TAIL] - m[queue + HEAD]) >= room
+def is_crowded(m: Int64Array, queue: int, room: int) -> bool:
+    """Return whether half of the `room` entries are taken."""
+    return 2 * (m[queue + TAIL] - m[queue + HEAD]) >= room
+
+
+@small_function
+def bytes_held(m: Int64Array, queue: int) -> int:
+    """Return the bytes that a queue holds."""
+    return m[queue + HELD] & BYTES
+
+
+@small_function
+def requests_held(m: Int64Array, queue: int) -> int:
+    """Return the requests that a queue holds."""
+    return m[queue + HELD] >> REQUESTS_SHIFT
 
 
 @small_function

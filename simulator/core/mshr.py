@@ -7,7 +7,7 @@ from simulator.core.compiled import called, small_function
 from simulator.core.dram import WHOLE, dram_read
 from simulator.core.dram_state import NEVER
 from simulator.core.dram_writes import dram_write
-from simulator.core.in_flight import drop_oldest, enter, entry_of, is_full, oldest
+from simulator.core.in_flight import drop_oldest, enter, entry_of, is_crowded, oldest, requests_held
 from simulator.core.layout import PLACE, Int64Array
 from simulator.core.ledger import note_fetch
 from simulator.core.places import counters_at
@@ -15,14 +15,25 @@ from simulator.core.state import MSHR_RING, Parameters
 
 
 @small_function
-def admit_miss(m: Int64Array, p: Parameters, k: int, size: int, now: int) -> int:
-    """Return when a miss of `size` bytes finds a free MSHR: now, or when enough earlier ones have been answered."""
-    start = now
+def lines_of(p: Parameters, lane: int) -> int:
+    """Return how many lines a miss is: all of a group where `lane` is WHOLE."""
+    return p.group_lines if lane == WHOLE else 1
+
+
+@small_function
+def admit_miss(m: Int64Array, p: Parameters, k: int, lane: int, now: int) -> int:
+    """Return when a miss finds as many free MSHRs as it has lines: now, or when enough earlier ones have been answered.
+
+    Misses are admitted in their order: what was given free for one that waited is not there before that time.
+    """
+    start = max(now, m[scalar.MSHR_ADMITTED])
     queue, entries = scalar.MSHR_QUEUE, p.at.mshrs & PLACE
     counters = counters_at(p, k)
+    most = p.mshr_lines - lines_of(p, lane)
     until = oldest(m, queue, entries, NEVER)
-    while until <= start or (until < NEVER and is_full(m, queue, MSHR_RING, size, p.mshr_bytes)):
-        start = max(start, until)
+    while until <= start or (until < NEVER and (requests_held(m, queue) > most or is_crowded(m, queue, MSHR_RING))):
+        if until > start:
+            start = m[scalar.MSHR_ADMITTED] = until
         drop_oldest(m, queue, entries, counters + counter.MISS_QUEUE)
         until = oldest(m, queue, entries, NEVER)
     m[counters + counter.MSHR_FULL_PS] += start - now
@@ -33,7 +44,7 @@ def admit_miss(m: Int64Array, p: Parameters, k: int, size: int, now: int) -> int
 def take_mshr(m: Int64Array, p: Parameters, k: int, lane: int, size: int, now: int, until: int) -> None:
     """Hold MSHRs for `size` bytes of a line, or of all lines of a group (`lane` WHOLE), from `now` to `until`."""
     counters = counters_at(p, k)
-    lines = p.group_lines if lane == WHOLE else 1
+    lines = lines_of(p, lane)
     queue, entries, held = scalar.MSHR_QUEUE, p.at.mshrs & PLACE, counters + counter.MISS_QUEUE
     enter(m, queue, entries, held, MSHR_RING, entry_of(size, lines), now, until)
     m[counters + counter.MISS_OUTSTANDING] += (size * (until - now)) >> 10
@@ -44,7 +55,7 @@ def take_mshr(m: Int64Array, p: Parameters, k: int, lane: int, size: int, now: i
 @called
 def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
     """Write `size` bytes of a group back to DRAM, once an MSHR is free; return when it was (ps)."""
-    free = admit_miss(m, p, k, size, now)
+    free = admit_miss(m, p, k, lane, now)
     gone = dram_write(m, p, k, group, lane, size, free)
     take_mshr(m, p, k, lane, size, free, gone)
     return free
@@ -54,7 +65,7 @@ def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size
 def fetch(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, lane: int, size: int, now: int) -> int:
     """Fetch `size` bytes of a group, which `channel_group_of` places, from DRAM, once an MSHR is free; return when they
     are in L2 (ps)."""
-    free = admit_miss(m, p, k, size, now)
+    free = admit_miss(m, p, k, lane, now)
     ready = dram_read(m, p, k, channel_group, access, lane, size, free)
     take_mshr(m, p, k, lane, size, free, ready)
     note_fetch(m, p, now, free, ready)

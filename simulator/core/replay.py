@@ -13,7 +13,7 @@ from simulator.core import counter, scalar
 from simulator.core.compiled import called, compiled, small_function
 from simulator.core.dram_state import NEVER
 from simulator.core.heap import sift_down
-from simulator.core.in_flight import BYTES, drop_arrived, drop_oldest, enter, entry_of, is_full, oldest
+from simulator.core.in_flight import BYTES, bytes_held, drop_arrived, drop_oldest, enter, entry_of, is_crowded, oldest
 from simulator.core.l2 import PREFETCH, READ
 from simulator.core.layout import (
     CONTEXT_ASKED,
@@ -97,7 +97,8 @@ def wait_for_room(m: Int64Array, p: Parameters, k: int, sm: int, size: int, now:
     while until <= now:
         drop_oldest(m, queue, entries, counters + counter.SM_QUEUE)
         until = oldest(m, queue, entries, NEVER)
-    if until < NEVER and is_full(m, queue, RING, size // 2, p.sm_outstanding_bytes):
+    full = bytes_held(m, queue) + size // 2 > p.sm_outstanding_bytes
+    if until < NEVER and (full or is_crowded(m, queue, RING)):
         m[counters + counter.ROOM_WAIT_PS] += until - now
         return until
     return now

@@ -31,4 +31,5 @@ FETCHED_REFRESH = 34
 FETCHED_LATENCY = 35
 COALESCED = 36  # of the bytes MOVED, those another SM had asked for
 NEXT_CTA = 37  # when the next CTA can be placed, ticks
-COUNT = 38
+MSHR_ADMITTED = 38  # when the last miss that waited for an MSHR had it
+COUNT = 39

@@ -99,7 +99,7 @@ class Parameters(NamedTuple):
     site_slices: int  # of a site, dealt evenly
     slice_ticks_per_kib: int
     coalescer_sms: int  # SMs that share a coalescer, 0: there is none
-    mshr_bytes: int  # misses on their way from DRAM at once
+    mshr_lines: int  # on their way from and to DRAM at once
     partitions: int  # 1 or 2
     cross_ps: int  # that a hit in the other partition takes longer
     cross_ticks_per_kib: int  # of the link between them, each way

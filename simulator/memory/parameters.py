@@ -56,7 +56,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
         site_slices=l2.slices // (l2.partitions * sites),
         coalescer_sms=l2.coalescer_sms or 0,
         slice_ticks_per_kib=_ticks_per_kib(l2.slice_bytes_per_clock * l2.clock_hz),
-        mshr_bytes=l2.outstanding_bytes,
+        mshr_lines=l2.slices * l2.mshrs,
         partitions=l2.partitions,
         cross_ps=l2.cross_latency_ps or 0,
         cross_ticks_per_kib=_ticks_per_kib((l2.cross_bytes_per_clock or 1) * l2.clock_hz),

@@ -166,6 +166,18 @@ def test_misses_wait_for_an_mshr() -> None:
     assert few.end_ps > 2 * many.end_ps
 
 
+@pytest.mark.parametrize("size", [32, 128])
+def test_no_more_lines_are_on_their_way_than_mshrs(size: int) -> None:
+    """Whole lines or one sector of each; 64 CTAs ask for 16 lines each, in turns, at times that others wait for."""
+    device = datasheet.device({"l2.slices": 1, "l2.mshrs": 96, "l2.slice_bytes_per_clock": 4096, "sm.count": 64})
+    ctas = ([Access(BASE + (i * 64 + cta) * 4096, size) for i in range(16)] for cta in range(64))
+    ran = datasheet.run(device, datasheet.kernel(*ctas, stages=8))
+    assert ran.counters["MISS_REQUESTS"] == 1024 and ran.counters["MISS_PEAK_REQUESTS"] == 96
+    assert ran.counters["MISS_PEAK_BYTES"] == 96 * size
+    mean = ran.counters["MISS_REQUEST_OUTSTANDING"] * 1024 / ran.end_ps
+    assert 60 < mean <= 96
+
+
 def test_write_backs_hold_writers_back() -> None:
     """A write stream through a small cache goes at the speed of DRAM, not of L2."""
     device = datasheet.device({"l2.size": "1 MiB", "sm.count": 8})
