@@ -56,7 +56,7 @@ def select(suite: KernelSuite, selection: Selection, source: Path) -> tuple[list
         else:
             wanted.append(row)
     if not wanted:
-        raise ConfigError(f"suite {suite.name}: no transcribed row of the hardware and frameworks named in {source}")
+        raise ConfigError(f"suite {suite.name}: {source} has no row of what was asked for")
     drawn = _draw(wanted, selection)
     ledger.usable, ledger.drawn = len(wanted), len(drawn)
     return drawn, ledger
