@@ -137,12 +137,21 @@ def check_figures(folder: Path) -> None:
 
 
 def check_outputs(*paths: Path | None) -> None:
-    """Refuse, before any work is done, paths that cannot be written; raises ConfigError."""
+    """Refuse, before any work is done, paths that cannot be written, and one file for two outputs; raises
+    TierscopeError."""
+    from simulator.errors import ConfigError
     from simulator.report.files import check_writable
 
+    named: set[Path] = set()
     for path in paths:
-        if path is not None:
-            check_writable(path)
+        if path is None:
+            continue
+        check_writable(path)
+        place = path.resolve()
+        if place in named:
+            raise ConfigError(f"{path}: named for two outputs, of which one would replace the other; name another file")
+        if place.is_file() or not place.exists():  # a terminal or pipe takes both
+            named.add(place)
 
 
 def write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:

@@ -420,6 +420,7 @@ MISTAKES = [
     Mistake("output is a folder", (*SMALL, "--output", "."), ("'.'", "directory")),
     Mistake("output below a file", (*SMALL, "--output", "a/r.json"), ("a/r.json", "not a directory"), {"a": "x"}),
     Mistake("report folder missing", (*SMALL, "--report", "no/r.html"), ("no/r.html", "does not exist")),
+    Mistake("one file for two outputs", (*SMALL, "--output", "r.json", "--report", "./r.json"), ("two outputs",)),
     Mistake("report is a folder", (*SMALL, "--output", "r.json", "--report", "."), ("'.'", "directory")),
     Mistake(
         "trace folder missing",

@@ -155,7 +155,7 @@ MISTAKES = [
     (("validate", "gemm", "--sample", "3", "--all"), "exclude each other"),
     (("validate", "gemm", "--transcribed", "--database", "x"), "exclude each other"),
     (("validate", "gemm", "--database", "nowhere"), "no such folder"),
-    (("validate", "gemm", "--transcribed", "--hardware", "h101"), "no transcribed row"),
+    (("validate", "gemm", "--transcribed", "--hardware", "h101"), "no row of what was asked for"),
     (("validate", "gemm", "--transcribed", "--longest", "3 parsecs"), "--longest"),
     (("validate", "gemm", "--transcribed", "--set", "l2.sise=3"), "l2.sise"),
     (("validate", "gemm", "--transcribed", "--without", "luck"), "'luck'"),
