@@ -24,7 +24,7 @@ def list_command(kind: str) -> None:
         click.echo(to_table(shutil.get_terminal_size((120, 40)).columns), nl=False)
         return
     if kind == SUITES:
-        from simulator.validation.suites import SUITES as suites
+        from simulator.validation.catalog import SUITES as suites
 
         for name, description in suites.items():
             click.echo(f"{name}  {description}")

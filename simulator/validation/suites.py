@@ -17,7 +17,6 @@ from simulator.run.bench import BENCHMARKS, Point
 from simulator.validation import measured
 from simulator.validation.checks import check
 from simulator.validation.kept import Solve, one_by_one
-from simulator.validation.kernels.suite import SUITES as KERNEL_SUITES
 from simulator.validation.measured import MeasuredCurve
 from simulator.validation.metrics import Points, knee, mean_error, plateau
 from simulator.validation.targets import TARGETS, Level, Target
@@ -25,13 +24,6 @@ from simulator.validation.targets import TARGETS, Level, Target
 Json = dict[str, Any]
 
 COPIES = "dma.advance_copies"
-
-SUITES = {
-    "microbenchmarks": "public microbenchmarks, hardware parameters only",
-    "serving-decode": "time per output token of serving engines on H100, tensor parallelism included",
-    "hit-rates": "L2 hit rates and DRAM sectors of single kernels, hardware counters",
-    **{suite.name: f"{suite.title}, measured under serving frameworks" for suite in KERNEL_SUITES.values()},
-}
 
 
 def select(only: Sequence[str] = (), devices: Sequence[str] = ()) -> list[Target]:

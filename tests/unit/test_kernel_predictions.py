@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simulator import hardware
-from simulator.cli import validate_kernels
+from simulator.cli import validate, validate_kernels
 from simulator.errors import ConfigError
 from simulator.lowering.implementation import implementations
 from simulator.run.cases import KINDS, DecodeAttentionCase, GemmCase
@@ -16,6 +16,7 @@ from simulator.run.counterfactual import MECHANISMS, predict_without
 from simulator.run.pool import Job, outcomes
 from simulator.run.predict import predict
 from simulator.units import PS_PER_S
+from simulator.validation import catalog
 from simulator.validation.kernels import checkpoint as checkpoints
 from simulator.validation.kernels import transcribed
 from simulator.validation.kernels.checkpoint import Checkpoint
@@ -164,6 +165,8 @@ def test_without_waves_compute_takes_the_fraction_of_waves_that_is_filled() -> N
 def test_the_command_line_knows_every_suite_and_mechanism() -> None:
     assert tuple(SUITES) == validate_kernels.KERNEL_SUITES
     assert tuple(MECHANISMS) == validate_kernels.MECHANISMS
+    assert catalog.SUITES.keys() == {*validate.OWN_REPORTS, *SUITES}
+    assert all(catalog.SUITES[name].startswith(suite.title) for name, suite in SUITES.items())
 
 
 def test_the_transcribed_rows_cover_every_gpu_and_framework() -> None:
