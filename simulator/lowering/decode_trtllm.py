@@ -125,7 +125,8 @@ def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
 def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
     """Masked multi-head attention: a CTA for each query head, which reads its KV head alone, on the vector units.
 
-    CTAs are as large as lets all of them run at once, and keys are split while SMs are free, whole loops of a CTA each.
+    CTAs are as large as lets all of them run at once, and keys are split while SMs are free, evenly, into a
+    loop of a CTA at least (timesteps_per_block).
     """
     work, sms = shape.batch * shape.heads, hardware.sm.count
     most = MASKED_WARPS * 32 // MASKED_THREADS
@@ -136,10 +137,8 @@ def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
     keys = shape.kv_len - shape.first_key
     splits = min(-(-sms * resident // work), -(-keys // per_loop))
     registers = registers_for(threads, resident)
-    keys_at_once = max(16, per_loop // 2)
-    tile = Tile(1, keys_at_once, threads, 2, registers, matrix=False, combines=True, buffered=False)
+    in_flight = per_loop if threads < MASKED_MOST_THREADS else per_loop // MASKED_UNROLL
+    tile = Tile(1, max(1, in_flight // 2), threads, 2, registers, matrix=False, combines=True, buffered=False)
     splits = launched(splits, key_tiles_of(shape, tile))
     tile = replace(tile, setup_cycles=MASKED_CYCLES)
-    if threads == MASKED_MOST_THREADS:
-        tile = replace(tile, keys=max(1, per_loop // MASKED_UNROLL // 2))
     return Plan(" masked", tile, splits, head_major=True)

@@ -219,7 +219,7 @@ def test_splits_of_the_generated_kernels_by_hand(batch: int, kv_len: int, heads:
     ("batch", "kv_len", "threads", "splits"),
     [
         (1, 64, 1024, 1),  # 32 heads leave SMs free, but one loop of 1024 threads takes 512 keys
-        (1, 4096, 1024, 4),  # the 100 other SMs let each head have five, of which 16 tiles make four
+        (1, 4096, 1024, 5),  # the 100 other SMs let each head have five
         (8, 4096, 512, 2),  # 256 CTAs: two an SM, 264 places
         (64, 4096, 256, 1),
     ],
