@@ -30,6 +30,7 @@ class Case(Spec):
     cache: CacheState = CacheState.WARM
     launch: LaunchMode = LaunchMode.GRAPH
     replays: Count = 6
+    profiled: bool = False  # by Nsight Compute without a flush: its save of memory comes before (see run/saved.py)
 
 
 class GemmCase(Case):

@@ -26,6 +26,7 @@ from simulator.lowering.tiling import CHOSEN, Pinned
 from simulator.memory import Device
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.run.limits import limiter
+from simulator.run.saved import saving
 from simulator.system import KernelRun, run_stream
 from simulator.trace.record import TracedKernel
 from simulator.units import PS_PER_S, format_bytes
@@ -129,7 +130,8 @@ def _replayed_ps(graph_ps: int, scalars: Implementation, hardware: Hardware) -> 
 def _replay(case: KernelCase, calls: _Calls, device: Device) -> tuple[list[KernelRun], int]:
     """Return the kernels of the timed calls and how many calls they are.
 
-    Cold: L2 is empty before each replay.  Warm: an untimed replay comes first.  Where operands are some times the size
+    Cold: L2 is empty before each replay.  Warm: an untimed replay comes first, and where the call is profiled the save
+    of its memory.  Where operands are some times the size
     of L2 one call stands for all; where they are a small part of it, one copy of the weight.  Otherwise calls go on, in
     turn as the graph has them, until two in a row agree: they are the same work on other copies, and found L2 in the
     same state but for which copy is which.  Where calls never agree, replays go on until two of them take the same
@@ -138,6 +140,9 @@ def _replay(case: KernelCase, calls: _Calls, device: Device) -> tuple[list[Kerne
     if case.cache is CacheState.COLD:
         every = chain.from_iterable(map(calls.kernels, range(calls.count)))
         return run_stream(device, every, case.launch), calls.count
+    if case.profiled:
+        warm = [*calls.kernels(0), saving(calls.kernels(0))]
+        return run_stream(device, calls.kernels(0), case.launch, run_stream(device, warm, case.launch)[-1].end_ps), 1
     l2 = device.hardware.l2
     if calls.touched_bytes > FRESH_FOOTPRINT.get(l2.replacement, FRESH_OTHERWISE) * l2.size_bytes:
         clock = run_stream(device, calls.kernels(calls.count - 1), case.launch)[-1].end_ps

@@ -62,7 +62,8 @@ class Counter:
         case = self.case
         if isinstance(case, DecodeAttentionCase):
             shared = f", {case.kv_sharers} share" if case.kv_sharers > 1 else ""
-            return f"{case.batch} x {case.kv_len} keys{shared}, {case.cache.value}"
+            profiled = ", profiled" if case.profiled else ""
+            return f"{case.batch} x {case.kv_len} keys{shared}, {case.cache.value}{profiled}"
         assert isinstance(case, GemmCase)
         return f"{case.m} x {case.n} x {case.k}, {case.cache.value}"
 
