@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simulator.core import lanes
-from simulator.core.program import ADDRESS, EXTENT, LANES_SHIFT, REST, pack
+from simulator.core.program import ADDRESS, EXTENT, LANES_SHIFT, RECORD_WORDS, REST, pack
 from simulator.trace.record import COLUMNS, Op, Records
 
 LINE = 128
@@ -135,11 +135,28 @@ def test_runs_are_what_reads_on(case: tuple[Columns, list[int]]) -> None:
 @settings(max_examples=30, deadline=None)
 @given(case=records())
 def test_compiled_as_python(case: tuple[Columns, list[int]]) -> None:
-    columns, _ = case
-    looked_at = [column for name, column in columns.items() if name not in ("row_stride", "compute_cycles")]
+    columns, bounds = case
     found = []
-    for function in (lanes.reads_on, lanes.reads_on.py_func):  # type: ignore[attr-defined]
-        on = np.zeros(len(columns["address"]), np.bool_)
-        function(*looked_at, LINE, on)
-        found.append(on.tolist())
+    for function in (lanes.write_runs, lanes.write_runs.py_func):  # type: ignore[attr-defined]
+        starts, words = np.array(bounds), np.zeros(len(columns["address"]) * RECORD_WORDS, np.int64)
+        runs = function(*columns.values(), LINE, np.ones(len(columns["address"]), np.bool_), starts, words)
+        found.append((runs, starts.tolist(), words.tolist()))
     assert found[0] == found[1]
+
+
+def test_runs_go_on_over_blocks() -> None:
+    """Records are looked at in blocks, at whose bounds neither runs nor CTAs end."""
+    count, first = 3 * lanes.BLOCK, lanes.BLOCK + 32
+    columns = columns_of(
+        count,
+        address=np.arange(count) * LINE,
+        row_bytes=np.full(count, LINE),
+        compute_cycles=np.ones(count),
+        joined=np.ones(count),
+    )
+    starts = np.array([0, first, count])
+    words = lanes.packed_lanes(columns, starts, LINE)
+    assert lanes_in(words) == [first - 1, count - first - 1]
+    assert [word & 0xFFFFFFFF for word in words[:, EXTENT].tolist()] == [first * LINE, (count - first) * LINE]
+    assert [rest >> 32 for rest in words[:, REST].tolist()] == [first, count - first]
+    assert starts.tolist() == [0, 1, 2]
