@@ -145,12 +145,15 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def split_sources(tree: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the plain tree and the source of each leaf by key path, from leaves written as {value, source}."""
+    """Return the plain tree and the source of each leaf by key path, from leaves written as {value, source}; raises
+    ConfigError with the key path where such a leaf has another key."""
     plain: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for key, node in tree.items():
         where = f"{path}{key}"
         if isinstance(node, dict) and "value" in node:
+            if other := node.keys() - {"value", "source"}:
+                raise ConfigError(f"{where}.{min(other)}: unknown key; allowed beside value: source")
             plain[key] = node["value"]
             if "source" in node:
                 sources[where] = str(node["source"])
@@ -197,7 +200,8 @@ def build(spec: type[SpecT], tree: Mapping[str, Any], where: str) -> SpecT:
     except ValidationError as error:
         mistakes = error.errors(include_url=False)
         missing = [".".join(map(str, mistake["loc"])) for mistake in mistakes if mistake["type"] == "missing"]
-        first = mistakes[0]
+        unknown = (mistake for mistake in mistakes if mistake["type"] == "extra_forbidden")
+        first = next(unknown, mistakes[0])  # a misspelt key is why another is missing
         if first["type"] == "missing" and len(missing) > 1:
             raise ConfigError(f"{where}: {', '.join(missing)}: missing; add these keys") from error
         path, message = _within(spec, first["loc"], _explain(spec, first))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from simulator import config
 from simulator.errors import ConfigError
@@ -25,9 +27,7 @@ def load(name: str, overrides: Iterable[str] = ()) -> ResolvedHardware:
     """
     overrides = tuple(overrides)
     path = config.find("hardware", name, ".toml")
-    tree = config.read_toml(path)
-    references = tree.pop("references", {})
-    plain, sources = config.split_sources(tree)
+    plain, sources, references = _read(path)
     chosen = _presets_chosen(overrides)
     for table, (naming, folder) in _PRESETS.items():
         own = plain.setdefault(table, {}) if f"{table}.{naming}" in chosen else plain.get(table)
@@ -65,10 +65,23 @@ def _preset(folder: str, name: str, where: str) -> tuple[dict[str, object], dict
         path = config.find(folder, name, ".toml")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+    plain, sources, references = _read(path)
+    return plain, _cite(sources, references)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """Return the plain tree of a file, the source of each leaf by key path, and the citations by their short names."""
     tree = config.read_toml(path)
     references = tree.pop("references", {})
-    plain, sources = config.split_sources(tree)
-    return plain, _cite(sources, references)
+    if not isinstance(references, dict):
+        raise ConfigError(f"{path}: references: must be a table of short names and what they stand for")
+    for name, citation in references.items():
+        if not isinstance(citation, str):
+            raise ConfigError(f"{path}: references.{name}: write what the name stands for as text (given {citation!r})")
+    try:
+        return *config.split_sources(tree), references
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _cite(sources: dict[str, str], references: dict[str, str]) -> dict[str, str]:

@@ -363,6 +363,30 @@ def test_an_unknown_device_suggests_the_nearest():
     assert "no such file" in _fails("./h100-sxm.toml.missing/x.toml")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("[references]", "[refs]", "refs: unknown key"),
+        ("[l2]", "[L2]", "L2: unknown key; did you mean 'l2'?"),
+        ("standard =", "standart =", "hbm.standart: unknown key; did you mean 'standard'?"),
+        (
+            'source = "guide, 8.9" }',
+            'sauce = "guide, 8.9" }',
+            "sm.threads.sauce: unknown key; allowed beside value: source",
+        ),
+        ('guide = "', 'guide = 8 # "', "references.guide: write what the name stands for as text (given 8)"),
+        ('name = "NVIDIA', 'references = 3 # "', "references: must be a table"),
+    ],
+)
+def test_a_slip_in_a_file_of_ones_own_is_named(tmp_path: Path, before: str, after: str, words: str) -> None:
+    path = tmp_path / "own.toml"
+    text = (config.data_dir("configs") / "hardware" / "l40s.toml").read_text()
+    if after.startswith("references"):
+        text = text[: text.index("[references]")]
+    path.write_text(text.replace(before, after, 1))
+    assert _fails(str(path)).startswith(f"{path}: {words}")
+
+
 # Payload rate of one direction, GB/s: below the signalling rate of data sheets, near what nvbandwidth and cudaMemcpy
 # reach (V100 12.35, A10 25.2, A100 26.0, HGX Blackwell 55.6 into the device).
 LINK_GBS = {"pcie3": (12.35, 15.75), "pcie4": (25.2, 31.5), "pcie5": (55.6, 63.0)}
