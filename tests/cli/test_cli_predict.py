@@ -147,8 +147,8 @@ def test_columns_that_are_left_out_have_defaults(tierscope: Command, tmp_path: P
 def test_a_warm_cache_is_faster_than_a_cold_one(predict: Predict) -> None:
     warm, cold = predict.rows(GEMM | {"cache": "warm"}, GEMM | {"cache": "cold"})
     assert float(warm["time_s"]) < 0.9 * float(cold["time_s"])
-    assert float(warm["l2_hit_rate"]) > 0.97, "32 MiB, half of it kept in both partitions, just fit an L2 of 50 MiB"
-    assert float(warm["dram_read_bytes"]) < 0.05 * float(cold["dram_read_bytes"])
+    assert float(warm["l2_hit_rate"]) > 0.94, "32 MiB, half of it kept in both partitions, nearly fill an L2 of 50 MiB"
+    assert float(warm["dram_read_bytes"]) < 0.08 * float(cold["dram_read_bytes"])
     assert float(cold["dram_read_bytes"]) >= 4096 * 4096 * 2
 
 
