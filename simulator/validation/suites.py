@@ -24,6 +24,7 @@ from simulator.validation.targets import TARGETS, Level, Target
 Json = dict[str, Any]
 
 COPIES = "dma.advance_copies"
+LANES = "lanes.write_runs"
 
 
 def select(only: Sequence[str] = (), devices: Sequence[str] = ()) -> list[Target]:
@@ -86,7 +87,7 @@ def _key(target: Target, overrides: Sequence[str]) -> str:
 
 def _compile_all() -> None:
     """Compile what workers will need, unless it is in the cache: each benchmark has a point that takes no time."""
-    if is_compiled() and is_compiled(COPIES):
+    if is_compiled() and is_compiled(COPIES) and is_compiled(LANES):
         return
     device = hardware.load("v100-pcie-16gb").spec
     for benchmark in BENCHMARKS.values():
