@@ -22,10 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
     from simulator.memory.copies import HostCopies, Path
     from simulator.trace.record import COLUMNS, KernelHeader, Records, TracedKernel
 
-    if all(map(is_compiled, ("replay.advance", "dma.advance_copies", "transfer.post_transfer"))):
+    if all(map(is_compiled, ("replay.advance", "lanes.write_runs", "dma.advance_copies", "transfer.post_transfer"))):
         return
-    columns = {name: np.zeros(1, kind) for name, kind in COLUMNS.items()}
-    columns["rows"][:], columns["row_bytes"][:] = 1, 32
+    columns = {name: np.zeros(2, kind) for name, kind in COLUMNS.items()}
+    columns["rows"][:], columns["row_bytes"][:], columns["joined"][1] = 1, 32, True
     header = KernelHeader(
         name="compile",
         operator="",
@@ -37,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
         registers=0,
         stages=1,
         flops=0,
-        records=1,
-        read_bytes=32,
+        records=2,
+        read_bytes=64,
         write_bytes=0,
     )
     spec = hardware.load("h100-sxm").spec

@@ -87,8 +87,6 @@ WINDOW_START, WINDOW_UNITS, WINDOW_NEW, WINDOW_WORDS = 0, 1, 2, 3
 MIXED = 255
 """Class of a page that holds more than one."""
 
-MAX_CLASSES = 255
-
 
 class Counts(NamedTuple):
     """What is counted.  A *cell* is a kernel class x tensor class."""

@@ -24,15 +24,12 @@ READS, WRITES = 0, OUTCOMES
 
 COLUMNS = 2 * OUTCOMES
 
-NOBODY = 0
-"""Evictor of what was not kept, or has lost sectors to a write in the other partition."""
-
 MOST_CELLS = 254
 """Cells (kernel x tensor class) that an evictor can be told from."""
 
 TOUCHED, VALID, USED, EVICTOR = 0, 4, 8, 12
 """Parts of the word of a line: sectors touched so far, sectors in the twin, sectors touched since the line came into
-the cache, evictor's cell + 1."""
+the cache, evictor's cell + 1 (0: what was not kept, or has lost sectors to a write in the other partition)."""
 
 WORD_BITS = 20
 
