@@ -1,11 +1,12 @@
-"""Fit the scalars of configs/implementations.toml: python validation/calibrate.py [--near] [PAIR]...
+"""Fit the scalars of configs/implementations.toml: python validation/calibrate.py [--near | --held] [PAIR]...
 
 Coordinate search, per framework and kernel family, for the scalars of `GRID` that the family has, with the least mean
 |log(predicted / measured)| over validation/calibration_sample.csv, which holds calibration rows of A100 and H100 only,
 of every element type and up to 1 ms.  At most six scalars per pair; the same on every device.  With families or pairs
 (FRAMEWORK.FAMILY) named, the others keep theirs, and so do scalars that are not in `GRID`: those say in
-implementations.toml what they were read off.  --near starts at the scalars of the file instead of those of `START`.  A
-scalar at an end of its grid is named: it stands for a cost that is not modelled.
+implementations.toml what they were read off.  --near starts at the scalars of the file instead of those of `START`.
+--held fits nothing: it prints what the scalars of the file leave on the rows that no fit sees.  A scalar at an end of
+its grid is named: it stands for a cost that is not modelled.
 """
 
 from __future__ import annotations
@@ -75,15 +76,15 @@ START = {
 }
 DECODE_START = {"replay_ps": 2_000_000, "matrix_efficiency": 0.6}
 DECODE_ALONE_START = {"fp8_efficiency": 0.5, "item_cycles": 2000, "query_cycles": 2.0}
-NEAR = "--near"
+NEAR, HELD = "--near", "--held"
 NOT_IN_CASE = ("kernel", "hardware", "version", "measured_s")
 
 
-def rows(framework: str, family: str) -> list[dict[str, str]]:
-    """Return every second of the sample's rows of one pair; the others show whether the fit carries over."""
+def rows(framework: str, family: str, held: bool = False) -> list[dict[str, str]]:
+    """Return every second of the sample's rows of one pair, or the others, which show whether the fit carries over."""
     with SAMPLE.open(newline="") as file:
         every = [row for row in csv.DictReader(file) if (row["framework"], row["kernel"]) == (framework, family)]
-    return every[::2]
+    return every[held::2]
 
 
 Grid = Mapping[str, Sequence[float]]
@@ -92,10 +93,10 @@ Grid = Mapping[str, Sequence[float]]
 class Errors:
     """The error of a pair by its scalars; a row is simulated once for all gaps between replays, which only add."""
 
-    def __init__(self, framework: str, family: str) -> None:
+    def __init__(self, framework: str, family: str, held: bool = False) -> None:
         self._cases = []
         self._times: dict[tuple[object, ...], float] = {}
-        for row in rows(framework, family):
+        for row in rows(framework, family, held):
             values = {key: value for key, value in row.items() if value and key not in NOT_IN_CASE}
             case = KINDS[family].model_validate(values)
             calls = int(values.get("weight_copies", 1))
@@ -192,15 +193,25 @@ def _toml(scalars: Implementation) -> Iterator[str]:
             yield f"{name} = {value}"
 
 
+def held_error(pair: tuple[str, str]) -> float:
+    """Return what the scalars that a pair has leave on the rows that no fit sees."""
+    framework, family = pair
+    return Errors(framework, family, held=True).of(getattr(implementations(Framework(framework)), family))
+
+
 def main() -> None:
-    """Fit all pairs, or those named, and write the file."""
+    """Fit all pairs, or those named, and write the file; or say what it leaves on other rows."""
     every = [(framework, family) for family in FAMILIES for framework in FRAMEWORKS]
     near = NEAR in sys.argv
-    wanted = [name for name in sys.argv[1:] if name != NEAR] or list(FAMILIES)
+    wanted = [name for name in sys.argv[1:] if name not in (NEAR, HELD)] or list(FAMILIES)
     pairs = [pair for pair in every if pair[1] in wanted or ".".join(pair) in wanted]
     predict(KINDS["gemm"](m=1, n=64, k=64), hardware.load("h100-sxm").spec)  # compile before there are two processes
     found = {pair: getattr(implementations(Framework(pair[0])), pair[1]) for pair in every}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        if HELD in sys.argv:
+            for (framework, family), error in zip(pairs, pool.map(held_error, pairs), strict=True):
+                print(f"{framework:8s} {family:18s} mean |log ratio| {error:.3f} on rows not fitted to", flush=True)
+            return
         for framework, family, scalars, error in pool.map(partial(fit, near=near), pairs):
             print(f"{framework:8s} {family:18s} {scalars} mean |log ratio| {error:.3f}", flush=True)
             for name in ends(family, framework, scalars):
@@ -208,7 +219,7 @@ def main() -> None:
             found[framework, family] = scalars
     lines = [
         "# The fitted scalars of each framework and kernel family, the same on every device.",
-        "# Made by: python validation/calibrate.py",
+        "# Made by: python validation/calibrate.py (validation/README.md says which pairs --near went on with).",
         "# generic stands for vllm.",
         "# transposed_per_clock, spilled_passes: read off long calibration rows of H100 (fp8; SGLang, large heads).",
     ]
