@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from simulator.core import scalar
 from simulator.core.compiled import small_function
-from simulator.core.layout import PLACE, Int64Array
+from simulator.core.layout import Int64Array
 from simulator.core.state import COALESCER_LINES, Parameters
 
 LINE, SECTORS, READY, ENTRY_WORDS = 0, 1, 2, 4
@@ -19,7 +19,7 @@ LINE, SECTORS, READY, ENTRY_WORDS = 0, 1, 2, 4
 def coalescer_entry(p: Parameters, sm: int, line: int) -> int:
     """Return the place of the entry of a line in the coalescer of an SM."""
     unit = sm // p.coalescer_sms
-    return (p.at.coalescers + (unit * COALESCER_LINES + line % COALESCER_LINES) * ENTRY_WORDS) & PLACE
+    return p.at.coalescers + (unit * COALESCER_LINES + line % COALESCER_LINES) * ENTRY_WORDS
 
 
 @small_function

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.np import arrayobj
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,6 +69,24 @@ def _optimise_once() -> None:
 
 
 _optimise_once()
+
+
+def _index_from_the_front() -> None:
+    """Take indices in the functions of the core as they are: a negative one is a mistake here, not a place counted from
+    the end, and asking at each access whether it is one takes four instructions of some thirty.
+    """
+    fix = arrayobj.fix_integer_index
+    ours = "_ZN" + "".join(f"{len(name)}{name}" for name in __name__.split(".")[:-1])  # mangled names begin so
+
+    def unless_ours(context: Any, builder: Any, kind: Any, index: Any, size: Any) -> Any:
+        if builder.function.name.startswith(ours):
+            return context.cast(builder, index, kind, numba.types.intp)
+        return fix(context, builder, kind, index, size)
+
+    arrayobj.fix_integer_index = unless_ours
+
+
+_index_from_the_front()
 
 
 def compiled(function: F) -> F:

@@ -45,7 +45,7 @@ from simulator.core.dram_state import (
 )
 from simulator.core.gates import use_all, use_lane
 from simulator.core.hashing import quotient_of, rotated
-from simulator.core.layout import KERNEL_RUN_GAP, KERNEL_RUNS, KERNEL_WORDS, PLACE, Int64Array
+from simulator.core.layout import KERNEL_RUN_GAP, KERNEL_RUNS, KERNEL_WORDS, Int64Array
 from simulator.core.state import Parameters
 
 WHOLE = -1
@@ -81,14 +81,14 @@ def bank_place(p: DramParameters, group: int, line: int) -> int:
     channel_group, access = channel_group_of(p, group)
     channel, offset = lane_of(p, line)
     bank, _ = locate(p, access + offset)
-    return (p.bank_at + ((channel_group * p.banks + bank) * (1 + p.group_channels) + 1 + channel) * BANK_WORDS) & PLACE
+    return p.bank_at + ((channel_group * p.banks + bank) * (1 + p.group_channels) + 1 + channel) * BANK_WORDS
 
 
 @small_function
 def refresh_unit(p: DramParameters, group: int, bank: int) -> int:
     """Return the place of the refresh unit of a bank."""
     unit = group * p.refresh_units + (bank if p.refresh_units > 1 else 0)
-    return (p.refresh_at + unit * REFRESH_WORDS) & PLACE
+    return p.refresh_at + unit * REFRESH_WORDS
 
 
 @small_function
@@ -140,11 +140,11 @@ def use_commands(m: Int64Array, p: DramParameters, gate: int, lane: int, now: in
 def record_of(m: Int64Array, p: DramParameters, group: int, bank: int, lane: int) -> int:
     """Return the place of the record of a bank, making a lane that has none a copy of that of all lanes."""
     number = group * p.banks + bank
-    shared = (p.bank_at + number * (1 + p.group_channels) * BANK_WORDS) & PLACE
+    shared = p.bank_at + number * (1 + p.group_channels) * BANK_WORDS
     if lane == WHOLE:
         return shared
-    record = (shared + (1 + lane) * BANK_WORDS) & PLACE
-    version = (p.version_at + number * VERSION_WORDS) & PLACE
+    record = shared + (1 + lane) * BANK_WORDS
+    version = p.version_at + number * VERSION_WORDS
     if m[record + COPY_OF] != m[version + VERSION]:
         for word in range(COPY_OF):
             m[record + word] = m[shared + word]
@@ -178,7 +178,7 @@ def serve(
     due = m[unit + DUE]
     epoch = m[unit + EPOCHS]
     stride = GATE_WORDS + p.group_channels
-    gate = (p.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
+    gate = p.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride
     columns = gate + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * stride
     record = record_of(m, p, group, bank, lane)
     channels = p.group_channels if lane == WHOLE else 1
@@ -306,7 +306,7 @@ def serve_any(
 ) -> int:
     """Make `count` accesses to a row in one lane of a channel group or in all; return when the last has been
     transferred (ps)."""
-    version = (p.version_at + (group * p.banks + bank) * VERSION_WORDS) & PLACE
+    version = p.version_at + (group * p.banks + bank) * VERSION_WORDS
     if lane == WHOLE and m[version + MIXED]:
         return serve_lanes(m, p, counters, group, bank, row, count, runs, now, write)
     end, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write)
@@ -343,7 +343,7 @@ def extent_of(
 def queue_of(p: DramParameters, group: int, lane: int) -> int:
     """Return the place of the write queue of a lane's controller, or of a whole channel group."""
     queue = p.channels + group if lane == WHOLE else (group * p.group_channels + lane) >> p.command_shift
-    return (p.waiting_at + queue * (QUEUE_HEADER + p.queue)) & PLACE
+    return p.waiting_at + queue * (QUEUE_HEADER + p.queue)
 
 
 @small_function
@@ -363,7 +363,7 @@ def leave_gaps(
     if lost > 0:
         lost = lost * (size if channel == WHOLE else size * q.group_channels) >> p.group_shift
         stride = GATE_WORDS + q.group_channels
-        gate = (q.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * q.bank_groups) * stride + BUS * stride) & PLACE
+        gate = q.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * q.bank_groups) * stride + BUS * stride
         use(m, gate, channel, q.group_channels, work_time(m, q, refresh_unit(q, group, 0), now), lost)
         m[counters + counter.DRAM_BUSY_PS] += lost * (q.group_channels if channel == WHOLE else 1)
 

@@ -36,7 +36,7 @@ from simulator.core.dram_state import (
     DramParameters,
 )
 from simulator.core.gates import use_lane
-from simulator.core.layout import PLACE, Int64Array
+from simulator.core.layout import Int64Array
 from simulator.core.state import Parameters
 
 COUNT_BITS = 10
@@ -102,7 +102,7 @@ def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int
     """
     queue = queue_of(p, group, lane)
     stride = GATE_WORDS + p.group_channels
-    gates = (p.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride) & PLACE
+    gates = p.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride
     start = work_time(m, p, refresh_unit(p, group, 0), now)
     first = lane if lane == WHOLE else lane >> p.command_shift << p.command_shift
     lanes = 1 if lane == WHOLE else 1 << p.command_shift

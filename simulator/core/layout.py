@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 Int64Array = NDArray[np.int64]
 
-PLACE = (1 << 40) - 1
-"""Mask of a place in the state: no use but to tell the compiler that it is not negative, which saves a test each."""
-
 KERNEL_SLOTS = 64
 KERNEL_PENDING = 0  # next CTA to place
 KERNEL_LAST = 1  # end of the placed chunk

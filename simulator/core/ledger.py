@@ -22,7 +22,6 @@ from simulator.core.layout import (
     CONTEXT_SM,
     CONTEXT_WAITS,
     MAX_STAGES,
-    PLACE,
     SM_COMPUTE_FREE,
     SM_IDLE,
     SM_RESIDENTS,
@@ -46,13 +45,13 @@ LINES = counter.PARTS
 @small_function
 def ledger_at(p: Parameters, k: int) -> int:
     """Return the place of the ledger of a kernel slot."""
-    return (p.at.counters + k * counter.COUNT + counter.LEDGER) & PLACE
+    return p.at.counters + k * counter.COUNT + counter.LEDGER
 
 
 @small_function
 def why_at(p: Parameters, number: int, buffer: int) -> int:
     """Return the place of what made up the wait for the record in a buffer of a resident CTA."""
-    return (p.at.whys + (number * MAX_STAGES + buffer) * WHY_WORDS) & PLACE
+    return p.at.whys + (number * MAX_STAGES + buffer) * WHY_WORDS
 
 
 @small_function
@@ -185,7 +184,7 @@ def share_out(m: Int64Array, ledger: int, why: int, mode: int, wait: int) -> Non
 @called
 def account(m: Int64Array, p: Parameters, number: int, context: int, now: int) -> None:
     """Count the time of an SM since its last event, at an event of one of its CTAs."""
-    sm = (p.at.sms + m[context + CONTEXT_SM] * SM_WORDS) & PLACE
+    sm = p.at.sms + m[context + CONTEXT_SM] * SM_WORDS
     since = m[sm + SM_SINCE]
     if now > since:
         ledger = ledger_at(p, m[context + CONTEXT_KERNEL])
@@ -212,7 +211,7 @@ def idle(m: Int64Array, p: Parameters, k: int, sm: int, now: int) -> None:
 def settle_ledger(m: Int64Array, p: Parameters, k: int, now: int) -> None:
     """Count the time of the SMs that have no CTA when a kernel ends, as that kernel's."""
     for number in range(p.sms):
-        sm = (p.at.sms + number * SM_WORDS) & PLACE
+        sm = p.at.sms + number * SM_WORDS
         if m[sm + SM_RESIDENTS] == 0:
             idle(m, p, k, sm, now)
             m[sm + SM_IDLE] = counter.UNUSED
@@ -223,6 +222,6 @@ def begin_ledger(m: Int64Array, p: Parameters, now: int) -> None:
     """Count from `now` on, after a time in which no kernel was in flight."""
     m[scalar.WAS_IDLE] = 0
     for number in range(p.sms):
-        sm = (p.at.sms + number * SM_WORDS) & PLACE
+        sm = p.at.sms + number * SM_WORDS
         m[sm + SM_SINCE] = now
         m[sm + SM_IDLE] = counter.UNUSED

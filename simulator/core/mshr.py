@@ -8,7 +8,7 @@ from simulator.core.dram import WHOLE, dram_read
 from simulator.core.dram_state import NEVER
 from simulator.core.dram_writes import dram_write
 from simulator.core.in_flight import drop_oldest, enter, entry_of, is_crowded, oldest, requests_held
-from simulator.core.layout import PLACE, Int64Array
+from simulator.core.layout import Int64Array
 from simulator.core.ledger import note_fetch
 from simulator.core.places import counters_at
 from simulator.core.state import MSHR_RING, Parameters
@@ -27,7 +27,7 @@ def admit_miss(m: Int64Array, p: Parameters, k: int, lane: int, now: int) -> int
     Misses are admitted in their order: what was given free for one that waited is not there before that time.
     """
     start = max(now, m[scalar.MSHR_ADMITTED])
-    queue, entries = scalar.MSHR_QUEUE, p.at.mshrs & PLACE
+    queue, entries = scalar.MSHR_QUEUE, p.at.mshrs
     counters = counters_at(p, k)
     most = p.mshr_lines - lines_of(p, lane)
     until = oldest(m, queue, entries, NEVER)
@@ -45,7 +45,7 @@ def take_mshr(m: Int64Array, p: Parameters, k: int, lane: int, size: int, now: i
     """Hold MSHRs for `size` bytes of a line, or of all lines of a group (`lane` WHOLE), from `now` to `until`."""
     counters = counters_at(p, k)
     lines = lines_of(p, lane)
-    queue, entries, held = scalar.MSHR_QUEUE, p.at.mshrs & PLACE, counters + counter.MISS_QUEUE
+    queue, entries, held = scalar.MSHR_QUEUE, p.at.mshrs, counters + counter.MISS_QUEUE
     enter(m, queue, entries, held, MSHR_RING, entry_of(size, lines), now, until)
     m[counters + counter.MISS_OUTSTANDING] += (size * (until - now)) >> 10
     m[counters + counter.MISS_REQUESTS] += lines

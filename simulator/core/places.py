@@ -5,7 +5,7 @@ from __future__ import annotations
 from simulator.core import counter
 from simulator.core.compiled import small_function
 from simulator.core.hashing import mix, quotient_of, rotated, scrambled
-from simulator.core.layout import CONTEXT_WORDS, KERNEL_WORDS, PLACE, SET_GROUP_WORDS, SM_WORDS
+from simulator.core.layout import CONTEXT_WORDS, KERNEL_WORDS, SET_GROUP_WORDS, SM_WORDS
 from simulator.core.sets import SET_WORDS
 from simulator.core.state import Parameters
 
@@ -13,37 +13,37 @@ from simulator.core.state import Parameters
 @small_function
 def counters_at(p: Parameters, k: int) -> int:
     """Return the place of the counters of a kernel slot."""
-    return (p.at.counters + k * counter.COUNT) & PLACE
+    return p.at.counters + k * counter.COUNT
 
 
 @small_function
 def kernel_at(p: Parameters, k: int) -> int:
     """Return the place of the record of a kernel slot."""
-    return (p.at.kernels + k * KERNEL_WORDS) & PLACE
+    return p.at.kernels + k * KERNEL_WORDS
 
 
 @small_function
 def sm_at(p: Parameters, sm: int) -> int:
     """Return the place of the record of an SM."""
-    return (p.at.sms + sm * SM_WORDS) & PLACE
+    return p.at.sms + sm * SM_WORDS
 
 
 @small_function
 def context_at(p: Parameters, context: int) -> int:
     """Return the place of the record of a resident CTA."""
-    return (p.at.contexts + context * CONTEXT_WORDS) & PLACE
+    return p.at.contexts + context * CONTEXT_WORDS
 
 
 @small_function
 def set_group_at(p: Parameters, slot: int) -> int:
     """Return the place of the record of a set group of L2."""
-    return (p.at.set_groups + slot * SET_GROUP_WORDS) & PLACE
+    return p.at.set_groups + slot * SET_GROUP_WORDS
 
 
 @small_function
 def set_at(p: Parameters, lane: int, slot: int, partition: int) -> int:
     """Return the place of a set: that of the line `lane` of the groups of a slot, in one partition."""
-    return (p.at.sets + ((lane * p.set_groups + slot) * p.partitions + partition) * SET_WORDS) & PLACE
+    return p.at.sets + ((lane * p.set_groups + slot) * p.partitions + partition) * SET_WORDS
 
 
 @small_function
@@ -69,4 +69,4 @@ def slice_at(p: Parameters, line: int, partition: int) -> int:
     site = partition * p.slice_sites
     if p.slice_sites > 1:
         site += (scrambled(line >> p.site_line_shift) * p.slice_sites) >> 31
-    return (p.at.slices + site * p.site_slices + mix(line, p.site_slices)) & PLACE
+    return p.at.slices + site * p.site_slices + mix(line, p.site_slices)

@@ -16,7 +16,7 @@ from simulator.core.dram import WHOLE, bank_place, channel_group_of
 from simulator.core.hashing import mix, quotient_of, scrambled
 from simulator.core.l1 import l1_lookup, l1_set_of
 from simulator.core.l2 import NORMAL, READ, arrives, cross, note_lane, whole_fetches
-from simulator.core.layout import PLACE, SPLIT, STREAK, Int64Array
+from simulator.core.layout import SPLIT, STREAK, Int64Array
 from simulator.core.ledger import note_crossing, note_server
 from simulator.core.mshr import fetch, write_back
 from simulator.core.places import counters_at, near_partition, set_at, set_group_at, slice_at, slot_of
@@ -232,7 +232,7 @@ def split_lanes(m: Int64Array, p: Parameters, slot: int) -> None:
 @called
 def look_ahead(m: Int64Array, p: Parameters, program: Int64Array, sm: int, record: int) -> None:
     """Have what the first line of a record will need brought near: it lies anywhere in some MB."""
-    word = (record * RECORD_WORDS) & PLACE
+    word = record * RECORD_WORDS
     address = program[word + ADDRESS]
     line = address >> p.line_shift
     group = address >> p.group_shift

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.compiled import small_function
-from simulator.core.layout import PLACE, Int64Array
+from simulator.core.layout import Int64Array
 
 ADDRESS, STRIDE, EXTENT, REST, RECORD_WORDS = 0, 1, 2, 3, 4
 """A record's words; `EXTENT` is rows x 2^32 + bytes a row, `REST` compute cycles x 2^32 + flags (little-endian)."""
@@ -69,7 +69,7 @@ def size_of(program: Int64Array, record: int) -> int:
 @small_function
 def follows(program: Int64Array, record: int) -> bool:
     """Return whether a record of one row begins where the one before, as long and of the same kind, ends."""
-    word = (record * RECORD_WORDS) & PLACE
+    word = record * RECORD_WORDS
     before = word - RECORD_WORDS
     extent = program[word + EXTENT]
     alike = (low(program[word + REST] ^ program[before + REST]) & ~JOINED) == 0

@@ -27,7 +27,6 @@ from simulator.core.layout import (
     CONTEXT_SM,
     KERNEL_STAGES,
     MAX_CONTEXTS,
-    PLACE,
     SM_COMPUTE_FREE,
     SM_L1_FREE,
     SM_PORT_FREE,
@@ -82,7 +81,7 @@ is half full."""
 @small_function
 def queue_entries(p: Parameters, sm: int) -> int:
     """Return where the queue of bytes in flight to an SM has its entries."""
-    return (p.at.in_flight + sm * RING * 2) & PLACE
+    return p.at.in_flight + sm * RING * 2
 
 
 @small_function
@@ -112,7 +111,7 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
     """
     counters = counters_at(p, k)
     there = sm_at(p, sm)
-    word = (record * RECORD_WORDS) & PLACE
+    word = record * RECORD_WORDS
     start = program[word + ADDRESS]
     stride = program[word + STRIDE]
     rows, row_bytes = high(program[word + EXTENT]), low(program[word + EXTENT])
@@ -252,7 +251,7 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     if size_of(program, last) < 1 << p.group_shift:
         look_ahead(m, p, program, sm, last)
     for each in range(last + 1, min(end, 2 * last - record), 2):
-        prefetch(program, (each * RECORD_WORDS) & PLACE)
+        prefetch(program, each * RECORD_WORDS)
     waits(m, context, following, FOR_RECORD)
     return max(t, m[context + CONTEXT_RING + following])
 
@@ -263,7 +262,7 @@ def settle(m: Int64Array, p: Parameters, k: int, now: int) -> None:
     counters = counters_at(p, k)
     for sm in range(p.sms):
         drop_arrived(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), counters + counter.SM_QUEUE, now)
-    drop_arrived(m, scalar.MSHR_QUEUE, p.at.mshrs & PLACE, counters + counter.MISS_QUEUE, now)
+    drop_arrived(m, scalar.MSHR_QUEUE, p.at.mshrs, counters + counter.MISS_QUEUE, now)
     settle_ledger(m, p, k, now)
 
 
@@ -273,10 +272,10 @@ def foresee(m: Int64Array, p: Parameters, program: Int64Array) -> None:
 
     Which event that is, is only known once the first has been dealt with, unless the first comes again before it.
     """
-    heap = p.at.heap & PLACE
+    heap = p.at.heap
     following = min(m[heap + 1], m[heap + 2]) & (MAX_CONTEXTS - 1)
     context = context_at(p, following)
-    record = (m[context + CONTEXT_NEXT] * RECORD_WORDS) & PLACE
+    record = m[context + CONTEXT_NEXT] * RECORD_WORDS
     prefetch(m, context + CONTEXT_RING)
     prefetch(m, sm_at(p, m[context + CONTEXT_SM]))
     prefetch(m, sm_at(p, m[context + CONTEXT_SM]) + SM_QUEUE)

@@ -27,7 +27,6 @@ from simulator.core.layout import (
     KERNEL_WAVE,
     KERNEL_WEIGHT,
     MAX_WAVES,
-    PLACE,
     SM_IDLE,
     SM_RESIDENTS,
     SM_ROOM,
@@ -90,7 +89,7 @@ def place(m: Int64Array, p: Parameters, first: Int64Array, sm: int, now: int) ->
 @small_function
 def wave_at(p: Parameters, k: int, wave: int) -> int:
     """Return the place of the beginning and end of a wave of the CTAs of a kernel slot."""
-    return (p.at.waves + (k * MAX_WAVES + wave) * 2) & PLACE
+    return p.at.waves + (k * MAX_WAVES + wave) * 2
 
 
 @small_function

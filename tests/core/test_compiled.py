@@ -1,4 +1,4 @@
-"""Where machine code is kept."""
+"""Where machine code is kept, and that what is changed of the compiler stays in the core."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import os
 import subprocess
 import sys
 
+import numba
+import numpy as np
 import pytest
+
+import simulator.core.compiled  # noqa: F401
 
 
 @pytest.mark.parametrize(("named", "kept"), [("", "tierscope"), ("elsewhere", "elsewhere")])
@@ -16,3 +20,11 @@ def test_an_empty_cache_folder_is_none(named: str, kept: str) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": named}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert kept in done.stdout
+
+
+def test_indices_of_other_peoples_functions_still_count_from_the_end() -> None:
+    @numba.njit
+    def read(words, place):  # type: ignore[no-untyped-def]
+        return words[place]
+
+    assert read(np.arange(5), -2) == 3
