@@ -90,12 +90,24 @@ def on_hopper_tensor_cores(shape: AttentionShape, hardware: Hardware) -> bool:
 
 
 def _xqa_runs(shape: AttentionShape, hardware: Hardware) -> bool:
-    """Return whether XQA takes a shape: grouped heads, and blocks enough for a quarter of the SMs (mayHavePerfGain),
-    which H100 rows with an fp8 cache show not to be asked for of the kernel that is for them."""
-    if on_hopper_tensor_cores(shape, hardware):
-        return 1 < group_of(shape) <= XQA_MOST_GROUP
+    """Return whether XQA takes a shape: grouped heads and, unless the cache is fp8, blocks enough for a quarter of the
+    SMs (shouldUse, mayHavePerfGain)."""
+    if not 1 < group_of(shape) <= XQA_MOST_GROUP:
+        return False
     blocks = shape.kv_heads * shape.batch * max(1, shape.kv_len // XQA_HISTORY)
-    return 1 < group_of(shape) <= XQA_MOST_GROUP and blocks * XQA_ENABLE >= hardware.sm.count
+    return shape.kv_dtype is Dtype.FP8 or blocks * XQA_ENABLE >= hardware.sm.count
+
+
+def _xqa_splits(shape: AttentionShape, hardware: Hardware) -> int:
+    """Return over how many CTAs XQA splits the keys of a sequence and head (computeMultiBlockCount); with an fp8 cache
+    over one outside Hopper (convertMMHAParamsToXQAParams; sm_120 has had more since pull request 17976)."""
+    if shape.kv_dtype is Dtype.FP8 and not on_hopper_tensor_cores(shape, hardware):
+        return 1
+    blocks = shape.kv_len // XQA_HISTORY
+    blocks = max(1, min(blocks, round((8 * blocks) ** 0.5)))
+    waves = shape.batch * shape.kv_heads * blocks / hardware.sm.count / XQA_WAVES
+    blocks = max(1, int(blocks / waves)) if waves > 1 else blocks
+    return max(1, min(blocks, XQA_MOST_BLOCKS // shape.batch))
 
 
 def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
@@ -112,11 +124,7 @@ def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
         padded = max(64, 1 << (shape.head_dim - 1).bit_length())
         tile = replace(tile, whole_keys=XQA_KEYS, padded_head=padded)
     tile = fitting(tile, shape, hardware)
-    blocks = shape.kv_len // XQA_HISTORY
-    blocks = max(1, min(blocks, round((8 * blocks) ** 0.5)))
-    waves = shape.batch * shape.kv_heads * blocks / hardware.sm.count / XQA_WAVES
-    blocks = max(1, int(blocks / waves)) if waves > 1 else blocks
-    splits = max(1, min(blocks, XQA_MOST_BLOCKS // shape.batch))
+    splits = _xqa_splits(shape, hardware)
     if on_hopper_tensor_cores(shape, hardware):  # CTAs that a window leaves without keys end at once
         splits = launched(splits, key_tiles_of(shape, tile))
     return Plan(" XQA", tile, splits, head_major=True)

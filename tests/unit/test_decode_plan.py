@@ -81,6 +81,8 @@ def plan(on: str, framework: Framework, **changes: Any) -> Plan:
             {"batch": 1, "kv_len": 64, "kv_dtype": Dtype.FP8},
             " XQA",
         ),  # of which none is asked
+        ("l40s", Framework.TRTLLM, {"batch": 1, "kv_len": 64, "kv_dtype": Dtype.FP8}, " XQA"),
+        ("l40s", Framework.TRTLLM, {"heads": 8, "kv_dtype": Dtype.FP8}, " masked"),
         ("rtx-pro-6000", Framework.TRTLLM, {}, " XQA"),
     ],
 )
@@ -101,6 +103,13 @@ def test_blocks_of_xqa_by_hand(batch: int, kv_len: int, splits: int) -> None:
     """Eight KV heads on an H100; key tiles of 64, so that 16 splits take four each."""
     found = plan("h100-sxm", Framework.TRTLLM, batch=batch, kv_len=kv_len, heads=64)
     assert (found.name, found.splits) == (" XQA", splits)
+
+
+@pytest.mark.parametrize("on", ["l40s", "rtx-pro-6000", "h100-sxm"])
+def test_xqa_splits_an_fp8_cache_on_hopper_alone(on: str) -> None:
+    """64 blocks of 128 keys, 23 by the root of 8 x 64; on Hopper 128 tiles of 64 keys make 22 splits of six."""
+    bf16, fp8 = (plan(on, Framework.TRTLLM, batch=1, kv_len=8192, kv_dtype=d) for d in (Dtype.BF16, Dtype.FP8))
+    assert (bf16.splits, fp8.splits) == (23, 22 if on == "h100-sxm" else 1)
 
 
 def test_splits_of_triton_by_hand() -> None:
