@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from simulator import config
 from simulator.errors import ConfigError
+from simulator.hardware import derive
 from simulator.hardware.spec import Hardware
 
 
@@ -27,22 +29,93 @@ def load(name: str, overrides: Iterable[str] = ()) -> ResolvedHardware:
     """
     overrides = tuple(overrides)
     path = config.find("hardware", name, ".toml")
+    plain, sources = _filled(_described(path), str(path), _presets_chosen(overrides))
+    notes = config.override(plain, overrides)
+    where = str(path) if not notes else f"{path} with --set"
+    return ResolvedHardware(config.build(Hardware, plain, where), sources | notes)
+
+
+class _Description(NamedTuple):
+    """A tree of plain values, and the source of each leaf by key path."""
+
+    plain: dict[str, Any]
+    sources: dict[str, str]
+
+
+def _described(path: Path, above: tuple[Path, ...] = ()) -> _Description:
+    """Return what a file and the one it is based on say; keys of presets are not filled in yet."""
     plain, sources, references = _read(path)
-    chosen = _presets_chosen(overrides)
+    own = _Description(plain, _cite(sources, references))
+    if "base" not in plain:
+        missing = [table for table in _TABLES if table not in plain]
+        if missing and plain.keys() <= Hardware.model_fields.keys():
+            raise ConfigError(f"{path}: {', '.join(missing)}: missing; {_OR_BASE}")
+        return own
+    name = plain.pop("base")
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: base: write the name of a device or the path of a file (given {name!r})")
+    below = _base_path(path, name)
+    if below in (path, *above):
+        raise ConfigError(f"{path}: base: {name} is based on this file itself; name a device that is not")
+    return _based(own, _described(below, (path, *above)), name, str(path))
+
+
+def _base_path(path: Path, name: str) -> Path:
+    """Return the file that `name` in the file at `path` means: one beside it, a shipped device, or a path."""
+    beside = path.parent / name
+    if beside.is_file():
+        return beside
+    try:
+        return config.find("hardware", name, ".toml")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: base: {error}") from error
+
+
+def _based(own: _Description, base: _Description, name: str, where: str) -> _Description:
+    """Return a description put over its base, with what follows for the rest."""
+    tree = derive.over(own.plain, _without_other_presets(base.plain, own.plain, where))
+
+    def build(found: list[derive.Derived]) -> Hardware:
+        for each in found:
+            derive.put(tree, each.key, each.value)
+        return config.build(Hardware, _filled(_Description(tree, {}), where).plain, where)
+
+    base_device = config.build(Hardware, _filled(base, where).plain, f"{where}: base {name}")
+    found = derive.follow(own.plain, base_device, name, build)
+    left = (key for key in base.sources if derive.has(tree, key) and not derive.has(own.plain, key))
+    kept = {key: f"as {name}, {base.sources[key]}" for key in left}
+    return _Description(tree, kept | {each.key: f"derived, {each.why}" for each in found} | own.sources)
+
+
+def _without_other_presets(base: dict[str, Any], own: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the base without those of its keys that a preset brings which the description over it names anew."""
+    left = dict(base)
+    for table, (naming, folder) in _PRESETS.items():
+        mine, its = own.get(table), base.get(table)
+        chosen = mine.get(naming) if isinstance(mine, dict) else None
+        if isinstance(chosen, str) and isinstance(its, dict) and its.get(naming) != chosen:
+            preset = _preset(folder, chosen, f"{where}: {table}.{naming}").plain
+            left[table] = {key: value for key, value in its.items() if key not in preset}
+    return left
+
+
+def _filled(given: _Description, where: str, chosen: Mapping[str, str] = MappingProxyType({})) -> _Description:
+    """Return a description with the keys of presets put in; `chosen` ones go before those it names."""
+    plain, sources = dict(given.plain), given.sources
     for table, (naming, folder) in _PRESETS.items():
         own = plain.setdefault(table, {}) if f"{table}.{naming}" in chosen else plain.get(table)
         if not isinstance(own, dict):
             continue
         preset_name = chosen.get(f"{table}.{naming}", own.get(naming))
         if isinstance(preset_name, str):
-            preset, preset_sources = _preset(folder, preset_name, f"{path}: {table}.{naming}")
-            plain[table] = preset | own
-            sources = {f"{table}.{key}": note for key, note in preset_sources.items()} | sources
-    notes = config.override(plain, overrides)
-    where = str(path) if not notes else f"{path} with --set"
-    spec = config.build(Hardware, plain, where)
-    return ResolvedHardware(spec, _cite(sources | notes, references))
+            preset = _preset(folder, preset_name, f"{where}: {table}.{naming}")
+            plain[table] = preset.plain | own
+            sources = {f"{table}.{key}": note for key, note in preset.sources.items()} | sources
+    return _Description(plain, sources)
 
+
+_TABLES = ("sm", "l1", "l2", "hbm", "launch")
+_OR_BASE = 'add these tables, or name the nearest device in a first line base = "l40s" and give what differs'
 
 _PRESETS = {
     "hbm": ("standard", "dram"),
@@ -60,13 +133,13 @@ def _presets_chosen(overrides: Iterable[str]) -> dict[str, str]:
     return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs if key.strip() in named}
 
 
-def _preset(folder: str, name: str, where: str) -> tuple[dict[str, object], dict[str, str]]:
+def _preset(folder: str, name: str, where: str) -> _Description:
     try:
         path = config.find(folder, name, ".toml")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     plain, sources, references = _read(path)
-    return plain, _cite(sources, references)
+    return _Description(plain, _cite(sources, references))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:

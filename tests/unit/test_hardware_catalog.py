@@ -14,9 +14,9 @@ from simulator.errors import ConfigError
 from simulator.hardware import Dtype, load
 
 DEVICES = [
-    "a100-sxm-80gb", "a40", "b200-sxm", "b300-sxm", "gb200", "gb300", "gh200", "h100-pcie", "h100-sxm", "h200-sxm",
-    "jetson-orin-agx", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-5060-ti", "rtx-pro-6000", "v100-pcie-16gb",
-    "v100-sxm-32gb",
+    "a10", "a100-sxm-80gb", "a30", "a40", "b200-sxm", "b300-sxm", "gb200", "gb300", "gh200", "h100-pcie", "h100-sxm",
+    "h200-sxm", "jetson-orin-agx", "l4", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-5060-ti", "rtx-pro-6000",
+    "v100-pcie-16gb", "v100-sxm-32gb",
 ]  # fmt: skip
 LINKS = ["cxl2", "cxl3", "nvlink-c2c", "pcie3", "pcie4", "pcie5", "pcie6"]
 STANDARDS = ["ddr5", "gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "hbm4", "lpddr5", "lpddr5x"]
@@ -41,7 +41,10 @@ PINS = {
     "b300-sxm": (7680, 7.992),
     "gb200": (7936, 7.992),
     "gb300": (7936, 7.992),
+    "a10": (384, 12.5),
+    "a30": (3072, 2.43),
     "a40": (384, 14.5),
+    "l4": (192, 12.5),
     "l40": (384, 18.0),
     "l40s": (384, 18.0),
     "rtx-pro-6000": (512, 28.0),
@@ -65,7 +68,10 @@ DATA_SHEET_GBS = {
     "b300-sxm": 7672,
     "gb200": 7928,
     "gb300": 7928,
+    "a10": 600,
+    "a30": 933,
     "a40": 696,
+    "l4": 300,
     "l40": 864,
     "l40s": 864,
     "rtx-pro-6000": 1792,
@@ -130,7 +136,10 @@ BF16_TFLOPS = {
     "b300-sxm": 2250,
     "gb200": 2500,
     "gb300": 2500,
+    "a10": 125,
+    "a30": 165,
     "a40": 150,
+    "l4": 121,
     "l40": 181,
     "l40s": 362,
     "rtx-4090": 165,
