@@ -18,6 +18,7 @@ from simulator.lowering.decode_plan import decode_plan
 from simulator.lowering.decode_tile import (
     Plan,
     Tile,
+    conversion_cycles,
     group_of,
     key_tiles_of,
     query_tiles_of,
@@ -31,6 +32,7 @@ from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
 
+PAIR_CONVERSIONS = 2  # of type, for two fp8 numbers that become bf16
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 PAGE_ID_BYTES = 4
 SCAN_BYTES = 128  # four for each sequence that a warp looks at
@@ -39,10 +41,6 @@ SPILLED = 2  # assumed: times as long where accumulators go through memory
 
 VECTOR_STEPS = 4
 """Instructions of an fp32 lane per score beside the exponential: scaled difference, maximum, sum, conversion."""
-
-CONVERTED_PER_CLOCK = 43
-"""fp8 numbers that an SM turns into bf16 a clock: a pair takes two conversions, of which 64 are done a clock, and two
-instructions of the usual 128 a clock (CUDA programming guide, throughput of native arithmetic instructions)."""
 
 SHARPNESS = 4
 """How sharply the slower of products and loads from shared memory bounds their step: both nearly busy, they wait for
@@ -134,7 +132,8 @@ def _decode_kernel(
             written = contiguous(operands.workspace + place * row, rows * row)
         else:
             written = operands.output.tile(sequence, 1, first_head * output_width, rows * output_width)
-        program.add(cta, Op.WRITE, written, barrier=True)
+        exchanged = tile.exchanges * tile.exchanged_rows * shape.head_dim * PARTIAL_BYTES // SHARED_BYTES_PER_CLOCK
+        program.add(cta, Op.WRITE, written, exchanged, barrier=True)
         if splits > 1 and tile.combines:
             _add_combination(program, shape, operands, cta, split == splits - 1, sequence, first_head, rows, splits)
         return program.records()
@@ -272,7 +271,7 @@ def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars:
     else:
         product = math.ceil(flops / hardware.sm.vector_flops_per_clock + sum(softmax))
     if shape.kv_dtype is Dtype.FP8 and not tile.multiplies_cache:
-        product += tile.keys * head // CONVERTED_PER_CLOCK
+        product += int(tile.keys * head * (tile.conversion_cycles or conversion_cycles(hardware, PAIR_CONVERSIONS)))
     return product * (SPILLED if tile.spills else 1)
 
 

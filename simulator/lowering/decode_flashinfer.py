@@ -1,7 +1,10 @@
 """FlashInfer's decode kernels: tiles and splits, one wave of CTAs, each of 128 keys at least.
 
 - On the matrix units (its kernel for prompts): scheduler.cuh (PrefillPlan fills two CTAs an SM), utils.cuh
-  (FA2DetermineCtaTileQ), prefill.cuh (BatchPrefillWithPagedKVCacheDispatched: keys of a tile).  Under vLLM, whose plan
+  (FA2DetermineCtaTileQ), prefill.cuh (BatchPrefillWithPagedKVCacheDispatched: keys of a tile;
+  threadblock_sync_mdo_states: partial outputs in shared memory, in the place of queries, K and V), and for an fp8 cache
+  frag_layout_swizzle.cuh (shuffles) and vec_dtypes.cuh (fast_dequant_f8f16x4), all of 0.6.12, which vLLM 0.24.0 and
+  SGLang 0.5.14 require; pull request 3485 converts in shared memory later.  Under vLLM, whose plan
   is made for CUDA graphs up to 512 sequences, parts are added up by a second kernel even where there is one.
 - On the vector units: decode.cuh and scheduler.cuh (BatchDecodeWithPagedKVCacheWorkEstimationDispatched), as many CTAs
   as fit.  SGLang (should_use_tensor_core) and TensorRT-LLM (FlashInferAttentionMetadata._use_tensor_cores) run it for
@@ -9,6 +12,8 @@
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_tile import Plan, Tile, fitting, group_of, one_wave, shared_bytes
@@ -20,6 +25,9 @@ LOOKUPS = 2  # which request and chunk (request_indices), then where its pages a
 RESIDENT = 2  # CTAs an SM that the plan of the kernel on the matrix units counts on
 WARPS, STEP_KEYS = 4, 16  # of that kernel's CTA; of a warp's step, which reads K and V
 MOST_STEPS = 8  # of a warp in a tile, by registers; half as many where a warp has two steps of rows
+SHUFFLES, OPERATIONS = 32, 64  # of a clock and SM: between lanes; of bits (CUDA C++ Programming Guide)
+CONVERSION = ((2 / SHUFFLES + 12 / OPERATIONS) + (3 / SHUFFLES + 13 / OPERATIONS)) / 8  # cycles of a number of K or V
+EXCHANGES = 2 * (1 + WARPS)  # of partial outputs: written once, read by each warp, 32 B apart, so that banks collide
 MATRIX_GROUP = 4  # query heads per KV head from which that kernel takes a 16-bit cache
 VECTOR_THREADS, VECTOR_BYTES = 128, 16  # of a CTA at least; of a thread's load, or a 32nd of a head if that is more
 VECTOR_REGISTERS = 56  # of groups of two at head size 128, profiled (the RTX 5060 Ti of rows/hit_rates.csv)
@@ -36,8 +44,11 @@ def flashinfer_plan(shape: AttentionShape, hardware: Hardware, head_major: bool)
     resident = RESIDENT if RESIDENT * (query + pair) <= hardware.sm.shared_memory_bytes else 1
     room = (hardware.sm.shared_memory_bytes // resident - query) // pair
     steps = 1 << (max(1, min(room, MOST_STEPS // (2 if rows > 64 else 1))).bit_length() - 1)
-    tile = fitting(Tile(rows, step * steps, 128, 2, 128, warp_rows=16), shape, hardware)
-    return _plan(shape, tile, RESIDENT * hardware.sm.count, head_major)
+    shared = rows == 16
+    tile = Tile(rows, step * steps, 128, 2, 128, warp_rows=16, conversion_cycles=CONVERSION * (1 if shared else WARPS))
+    if shared:
+        tile = replace(tile, exchanged_rows=WARPS * rows, exchanges=EXCHANGES)
+    return _plan(shape, fitting(tile, shape, hardware), RESIDENT * hardware.sm.count, head_major)
 
 
 def vector_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:

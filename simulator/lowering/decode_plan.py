@@ -18,15 +18,17 @@ from math import log2
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flash import fa3_ampere_plan, flash_plan
 from simulator.lowering.decode_flashinfer import flashinfer_plan, vector_plan
-from simulator.lowering.decode_tile import Plan, Tile, group_of, key_tiles_of, launched
-from simulator.lowering.decode_trtllm import (
+from simulator.lowering.decode_tile import (
     BLACKWELL,
     CONSUMER_BLACKWELL,
-    GENERATED_HEADS,
     HOPPER,
-    generated_plan,
-    trtllm_plan,
+    Plan,
+    Tile,
+    group_of,
+    key_tiles_of,
+    launched,
 )
+from simulator.lowering.decode_trtllm import GENERATED_HEADS, generated_plan, trtllm_plan
 from simulator.lowering.implementation import Backend, Framework
 from simulator.workload.operators import AttentionShape
 

@@ -10,6 +10,10 @@ from simulator.workload.operators import AttentionShape
 SM_REGISTERS = 65536
 MOST_REGISTERS = 255  # of a thread
 REGISTER_STEP = 8
+HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120  # compute capabilities
+CONVERSIONS_BEFORE, CONVERSIONS = 16, 64  # of type, of an SM a clock: before Hopper and since
+FP32_BYTES = 4
+INSTRUCTIONS = 128  # of most kinds, of an SM a clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,11 @@ class Tile:
     passes: int = 1  # times that operands cross shared memory for a product
     turns_queries: bool = False  # rotates and casts its queries itself
     setup_cycles: int = 0  # of a CTA besides its framework's prologue
+    conversion_cycles: float = (
+        0.0  # of the SM for an fp8 number that is multiplied in 16 bits; 0: two conversions a pair
+    )
+    exchanged_rows: int = 0  # rows of partial outputs that warps of a CTA write and read in shared memory at its end
+    exchanges: int = 0  # times that these cross shared memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,14 @@ class Plan:
     combined_stages: int = 4
     combined_scanned: int = 0  # sequences that it steps over at once from the first one on, to find what it adds up
     value_dim: int = 0  # head size of the values, where it is not that of the keys
+
+
+def conversion_cycles(hardware: Hardware, conversions: float) -> float:
+    """Return the SM cycles for an fp8 number when a pair takes so many conversions of type, and two instructions
+    besides; 64 conversions a clock from Hopper on, before that 16 (CUDA C++ Programming Guide, throughput of native
+    arithmetic instructions, all other type conversions)."""
+    rate = CONVERSIONS if hardware.compute_capability >= HOPPER else CONVERSIONS_BEFORE
+    return (conversions / rate + 2 / INSTRUCTIONS) / 2
 
 
 def registers_for(threads: int, resident: int) -> int:
@@ -111,7 +128,8 @@ def key_tiles_of(shape: AttentionShape, tile: Tile) -> int:
 
 
 def shared_bytes(shape: AttentionShape, tile: Tile) -> int:
-    """Return the shared memory of a CTA: its queries and the K and V tiles in flight."""
+    """Return the shared memory of a CTA: its queries and the K and V tiles in flight, and in their place at the end the
+    partial outputs that its warps exchange."""
     keys = tile.stages * tile.keys * shape.kv_dtype.bytes if tile.buffered else 0
     rows = max(tile.queries, tile.padded_rows)
-    return shape.head_dim * (rows * shape.activation_dtype.bytes + keys)
+    return shape.head_dim * max(rows * shape.activation_dtype.bytes + keys, tile.exchanged_rows * FP32_BYTES)

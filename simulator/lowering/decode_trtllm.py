@@ -14,8 +14,12 @@ from dataclasses import replace
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_tile import (
+    BLACKWELL,
+    CONSUMER_BLACKWELL,
+    HOPPER,
     Plan,
     Tile,
+    conversion_cycles,
     fitting,
     group_of,
     key_tiles_of,
@@ -25,7 +29,6 @@ from simulator.lowering.decode_tile import (
 )
 from simulator.workload.operators import AttentionShape
 
-HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120
 XQA_MOST_GROUP = 32  # query heads per KV head (supportConfigQGMMA, supportConfigHMMA)
 GENERATED = " trtllm-gen"
 GENERATED_HEADS = 256  # largest head size with a generated kernel; beyond, and with a window, FlashInfer's own
@@ -37,6 +40,7 @@ XQA_MOST_BLOCKS = 6000  # of all sequences (kXQA_MAX_NUM_SUB_SEQ)
 XQA_KEYS = 256  # of a CTA of mha.cu: four warps of 64
 XQA_KEY_BYTES = 128  # of a key that a warp of mha.cu loads at once (preferedKHeadPartBytes), half on small SMs
 XQA_THIRD_CTA = 128 * 16  # queries x head size up to which mha_sm90.cu is compiled for three CTAs an SM
+MASKED_CONVERSIONS = 1  # of a pair, to half; from there to float takes none (convert_from_fp8)
 SMALL_SM_BYTES = 128 * 1024
 MASKED_THREADS, MASKED_WARPS = 256, 32  # of a CTA at least; of an SM, by registers
 MASKED_UNROLL = 8  # keys of a thread in flight; one where 64 registers are all it has, by calibration rows of H100
@@ -148,5 +152,6 @@ def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
     in_flight = per_loop if threads < MASKED_MOST_THREADS else per_loop // MASKED_UNROLL
     tile = Tile(1, max(1, in_flight // 2), threads, 2, registers, matrix=False, combines=True, buffered=False)
     splits = launched(splits, key_tiles_of(shape, tile))
-    tile = replace(tile, setup_cycles=MASKED_CYCLES)
+    cycles = conversion_cycles(hardware, MASKED_CONVERSIONS)
+    tile = replace(tile, setup_cycles=MASKED_CYCLES, conversion_cycles=cycles)
     return Plan(" masked", tile, splits, head_major=True)

@@ -33,8 +33,7 @@ from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flash import EFFICIENCY_KEPT
 from simulator.lowering.decode_flashinfer import FLASHINFER_CHUNK
 from simulator.lowering.decode_plan import ADA, FLASHINFER_HEADS
-from simulator.lowering.decode_tile import group_of
-from simulator.lowering.decode_trtllm import BLACKWELL, CONSUMER_BLACKWELL, HOPPER
+from simulator.lowering.decode_tile import BLACKWELL, CONSUMER_BLACKWELL, HOPPER, group_of
 from simulator.lowering.implementation import Backend, Framework
 from simulator.lowering.tiling import bulk_copies
 from simulator.workload.operators import AttentionShape

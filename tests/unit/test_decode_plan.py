@@ -420,9 +420,26 @@ def test_flash_attention_4_launches_splits_without_keys() -> None:
     assert main_kernel("h100-sxm", Framework.VLLM, head_dim=512).header.requesters == 4 * 8 * 32
 
 
-def test_an_fp8_cache_is_converted_where_products_are_in_16_bits() -> None:
-    """L40S, XQA, a part of 64 keys of 128 in bf16, 128 in fp8: 128 x 128 / 43 cycles a product more than half of it."""
-    plain, fp8 = (
-        cycles_of("l40s", Framework.TRTLLM, batch=64, kv_len=256, kv_dtype=d) for d in (Dtype.BF16, Dtype.FP8)
-    )
-    assert fp8 - plain == pytest.approx(2 * 256 * 128 / 43, rel=0.02)
+@pytest.mark.parametrize(("on", "framework", "cycles"), [
+    ("l40s", Framework.TRTLLM, 2 / 16 + 2 / 128),  # a pair takes two conversions of 16 a clock
+    ("rtx-pro-6000", Framework.TRTLLM, 2 / 64 + 2 / 128),
+    ("l40s", Framework.SGLANG, (5 / 32 + 25 / 64) / 4),  # four K and four V: five shuffles and 25 operations on bits
+    ("rtx-pro-6000", Framework.SGLANG, (5 / 32 + 25 / 64) / 4),
+])  # fmt: skip
+def test_an_fp8_cache_is_converted_where_products_are_in_16_bits(on: str, framework: Framework, cycles: float) -> None:
+    """256 keys and values of 128 numbers, which all are pairs."""
+    plain, fp8 = (cycles_of(on, framework, batch=256, kv_len=256, kv_dtype=d) for d in (Dtype.BF16, Dtype.FP8))
+    assert fp8 - plain == pytest.approx(256 * 128 * cycles, rel=0.02)
+
+
+def test_four_warps_of_flashinfer_exchange_what_they_add_up() -> None:
+    """64 rows of fp32 at head size 256 are 64 KiB, more than the 40 KiB of queries, K and V: one CTA fits an SM of 100
+    KiB, where the plan counts on two.  Written once and read by each of the four, all twice for their banks."""
+    tile = plan("l40s", Framework.SGLANG, head_dim=256, kv_dtype=Dtype.FP8).tile
+    assert (tile.queries, tile.keys) == (16, 64)
+    main = main_kernel("l40s", Framework.SGLANG, head_dim=256, kv_dtype=Dtype.FP8)
+    assert main.header.shared_bytes == 64 * 1024
+    writes = only(records_of(main), Op.WRITE)
+    assert set(writes.compute_cycles) == {10 * 64 * 1024 // 128}
+    wide = main_kernel("l40s", Framework.SGLANG, heads=8 * 32, head_dim=256, kv_dtype=Dtype.FP8)
+    assert not only(records_of(wide), Op.WRITE).compute_cycles.any()  # rows of a group of 32 are dealt to the warps
