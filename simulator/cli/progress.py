@@ -61,6 +61,18 @@ def record_progress(description: str, total: int) -> Iterator[Callable[[int], No
         yield lambda count: progress.advance(task, count)
 
 
+@contextmanager
+def working(description: str) -> Iterator[None]:
+    """Show that something is done whose length is not known."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(description):
+        yield
+
+
 def announce_compilation(
     function: str = "replay.advance", what: str = "the memory core", duration: str = "about a minute"
 ) -> None:

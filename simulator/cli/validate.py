@@ -99,7 +99,7 @@ class Run:
 def _own_report(run: Run, form: str, target: Path | None, folder: Path | None) -> int:
     from simulator.report import text, validation
 
-    check_outputs(target)
+    check_outputs(target, run.checkpoint)
     if folder is not None:
         _prepare(folder, run.suite)
     report = _report(run)

@@ -120,13 +120,15 @@ def kernel_choice(suites: tuple[str, ...], common: Json, kernel: Json) -> Kernel
 
 def validate_kernels(options: KernelOptions) -> int:
     """Predict, judge, print and write; return the exit code."""
+    from simulator.cli.progress import working
     from simulator.validation.kernels import accuracy, gate
 
-    todo = _plan(options)
+    check_outputs(options.target, options.write_gate, options.checkpoint)
     committed = gate.read(options.gate) if options.gate else None
+    with working("reading the measured rows"):
+        todo = _plan(options)
     if committed is not None and options.gate is not None:
         gate.check_same_run(committed, accuracy.describe(todo), options.gate)
-    check_outputs(options.target, options.write_gate)
     if options.folder is not None:
         _prepare(options.folder)
     with open_checkpoint(options.checkpoint, [accuracy.describe(todo), sorted(todo.rows)]) as checkpoint:
@@ -156,6 +158,8 @@ def _plan(options: KernelOptions) -> Plan:
             longest_s = units.parse_quantity(options.longest, units.TIME) / units.PS_PER_S
         except ValueError as error:
             raise ConfigError(f"--longest: {error}") from error
+        if longest_s <= 0:
+            raise ConfigError(f"--longest: must be positive (given {options.longest})")
     selection = Selection(options.sample, options.seed, options.devices, options.frameworks, longest_s)
     if options.transcribed:
         source: database.Database | Path = transcribed.path()

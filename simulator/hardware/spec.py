@@ -100,8 +100,13 @@ class L2(Spec):
             raise ValueError("line must be a power of two and a multiple of sector")
         if self.line_bytes // self.sector_bytes > 8:
             raise ValueError("line has at most 8 sectors")
-        if self.size_bytes % (self.partitions * self.line_bytes * self.ways):
-            raise ValueError("size must be a multiple of partitions x ways x line; choose other ways")
+        if rest := self.size_bytes % (way := self.partitions * self.line_bytes * self.ways):
+            near = self.size_bytes - rest or way
+            raise ValueError(
+                f"size must be a multiple of partitions x ways x line, such as {near} B; or choose other ways"
+            )
+        if self.slices % self.partitions:
+            raise ValueError(f"slices must be a multiple of the {self.partitions} partitions (given {self.slices})")
         if self.partitions == 2 and self.cross_bytes_per_clock is None:
             raise ValueError("cross_bytes_per_clock is missing: what the link between two partitions moves each way")
         if self.slice_sites and self.slices % (self.partitions * self.slice_sites):

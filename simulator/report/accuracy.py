@@ -38,6 +38,7 @@ CELL_COLUMNS = (
     *("hardware", "framework", "type", ">rows", ">mean error", ">median", ">bias", ">P90", ">roofline", ">line"),
     *(">limit", ""),
 )
+CELL_DETAILS = (">line", ">P90", ">roofline", ">median", ">limit", ">rows")
 
 
 def sheets(suite: Suite, *, brief: bool = False) -> Iterator[Sheet]:
@@ -49,12 +50,13 @@ def sheets(suite: Suite, *, brief: bool = False) -> Iterator[Sheet]:
         for kind in (TEST, CALIBRATION):
             cells = [cell for cell in suite["cells"] if (cell["part"], cell["set"]) == (part, kind)]
             if cells:
-                yield Sheet(f"{part}: {kind} rows", "", CELL_COLUMNS, [_cell(cell) for cell in cells])
+                rows = [_cell(cell) for cell in cells]
+                yield Sheet(f"{part}: {kind} rows", "", CELL_COLUMNS, rows, CELL_DETAILS)
     if suite["counterfactuals"]:
-        rows = [
-            row for row in suite["counterfactuals"] if not brief or (row["part"] in limited and row["hardware"] == ALL)
-        ]
-        yield _counterfactuals(rows)
+        found = suite["counterfactuals"]
+        yield _counterfactuals(
+            [row for row in found if not brief or (row["part"] in limited and row["hardware"] == ALL)]
+        )
     yield Sheet(
         f"The {len(suite['worst'])} rows furthest off",
         WORST_NOTE,
@@ -64,12 +66,20 @@ def sheets(suite: Suite, *, brief: bool = False) -> Iterator[Sheet]:
         ),
         [_worst(point) for point in suite["worst"]],
     )
+    yield from unpredicted(suite)
+
+
+def unpredicted(suite: Suite) -> Iterator[Sheet]:
+    """Yield the tables of rows that were not predicted, with the reasons; none where there are none."""
     reasons = [(reason, f"{count:,}") for reason, count in suite["counts"]["reasons"].items()]
     if reasons:
         yield Sheet("Rows left out", "Every row of a file that is not here was usable.", ("reason", ">rows"), reasons)
     if suite["failed"]:
         failed = [(each["source"], each["error"]) for each in suite["failed"]]
         yield Sheet("Rows that could not be predicted", "", ("row", "why"), failed)
+
+
+OVERVIEW_DETAILS = (">test cells better than their line", ">not drawn", ">cells within their limit")
 
 
 def overview(report: Report) -> Sheet:
@@ -86,17 +96,14 @@ def overview(report: Report) -> Sheet:
         *("suite", ">rows in files", ">left out", ">not drawn", ">failed", ">predicted", ">cells within their limit"),
         ">test cells better than their line",
     )
-    return Sheet("Suites", "", columns, rows)
+    return Sheet("Suites", "", columns, rows, OVERVIEW_DETAILS)
 
 
 def glance(report: Report) -> Iterator[Sheet]:
     """Yield the tables that come first: mean errors, rows and verdicts."""
     cells = [cell for suite in report["suites"] for cell in suite["cells"]]
-    if any(cell["set"] == TEST for cell in cells):
-        yield summary(cells, TEST)
-    yield overview(report)
-    if any(cell["set"] == CALIBRATION for cell in cells):
-        yield summary(cells, CALIBRATION)
+    tested, calibrated = summary(cells, TEST), summary(cells, CALIBRATION)
+    yield from (sheet for sheet in (tested, overview(report), calibrated) if sheet.rows)
 
 
 def gate_sheet(worse: Sequence[Cell]) -> Sheet:
@@ -116,14 +123,19 @@ def gate_sheet(worse: Sequence[Cell]) -> Sheet:
 
 
 def render(report: Report, width: int = 140, *, color: bool = False) -> str:
-    """Return errors at a glance and those of every cell as text of at most `width` columns."""
+    """Return errors at a glance, those of every cell and what was not predicted, as text of at most `width` columns."""
     parts = [render_sheet(sheet, width, color=color) for sheet in glance(report)]
     for suite in report["suites"]:
         for sheet in sheets(suite):
             if sheet.columns == CELL_COLUMNS or sheet.columns == COUNTERFACTUAL_COLUMNS:
-                parts.append(f"{suite['suite']}, {render_sheet(sheet, width, color=color)}")
+                parts.append(_of(suite, render_sheet(sheet, width, color=color)))
+        parts += [_of(suite, render_sheet(sheet, width, color=color)) for sheet in unpredicted(suite)]
         parts += [f"{suite['suite']}: {note}\n" for note in suite["notes"]]
     return "\n".join(parts)
+
+
+def _of(suite: Suite, table: str) -> str:
+    return f"{suite['suite']}, {table[0].lower()}{table[1:]}"
 
 
 def to_csv(report: Report) -> str:

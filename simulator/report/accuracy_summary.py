@@ -41,8 +41,9 @@ def summary(cells: Iterable[Cell], kind: str = TEST) -> Sheet:
             limits = {cell["target"] for cell in chosen} if framework != ALL else {None}
             shown = [_error(there) for there in by_device]
             lines.append((suite, part, dtype, framework, _limit(limits), _mean(chosen), *shown))
-    columns = ("suite", "part", "type", "framework", ">limit", ">all GPUs", *(f">{name}" for name in _short(devices)))
-    return Sheet(f"Mean errors of {kind} rows", NOTE, columns, lines)
+    by_name = tuple(f">{name}" for name in _short(devices))
+    columns = ("suite", "part", "type", "framework", ">limit", ">all GPUs", *by_name)
+    return Sheet(f"Mean errors of {kind} rows", NOTE, columns, lines, by_name[::-1])
 
 
 def _short(devices: Sequence[str]) -> list[str]:

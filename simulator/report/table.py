@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from simulator.report import concurrency, groups, headline, hits_table, ledger, values, what_if
+from simulator.report.columns import Column, fitting
 from simulator.report.groups import KernelGroup, TimeBudget
 from simulator.report.values import Result, at, plain, ratio, total
 
@@ -19,23 +19,8 @@ TOP_KERNELS = 8
 TOP_PARTS = 7  # of the ledger
 LEAST_SHARE = 0.0005  # of the run time, that is shown as 0.1 %
 BAR_CELLS = 10
-NAME_CELLS = 16  # names are cut no shorter than this
-GAP_CELLS = 2  # between columns
 FIGURE_GAP = "   "
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: numbers stand to the right, words to the left; `detail` orders what a narrow table leaves out.
-
-    The column with the highest `detail` goes first, one with 0 never.
-    """
-
-    name: str
-    justify: Literal["left", "right"] = "right"
-    detail: int = 0
-    style: str = ""
 
 
 def render(result: Result, console_width: int = 100, *, color: bool = False) -> str:
@@ -318,26 +303,14 @@ def bar(share: float | None) -> str:
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Table:
     from rich import box
-    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    natural = [max(map(cell_len, (column.name, *cells))) for column, *cells in zip(columns, *rows, strict=True)]
-    least = [min(cells, NAME_CELLS) if columns[i].justify == "left" else cells for i, cells in enumerate(natural)]
-    kept = _kept(columns, least, width)
+    kept = fitting(columns, rows, width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", border_style="dim", padding=(0, 1, 0, 0))
-    for index in kept:
+    for index, cells in kept.items():
         column = columns[index]
-        table.add_column(column.name, justify=column.justify, min_width=least[index], no_wrap=True, style=column.style)
+        table.add_column(column.name, justify=column.justify, width=cells, no_wrap=True, style=column.style)
     for row in rows:
         table.add_row(*(Text(row[index]) for index in kept))
     return table
-
-
-def _kept(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
-    """Return the columns that fit in `width`: details go, the highest first, until the others do."""
-    kept = list(range(len(columns)))
-    for index in sorted(kept, key=lambda i: -columns[i].detail):
-        if columns[index].detail and sum(widths[i] + GAP_CELLS for i in kept) > width:
-            kept.remove(index)
-    return kept

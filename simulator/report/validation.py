@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from simulator.report.console import render_to_text
+from simulator.report.sheet import Sheet, render_sheet, table_lines
 from simulator.report.values import DASH
 
 Report = Mapping[str, Any]
@@ -17,7 +17,8 @@ CSV_COLUMNS = (
     "gpu", "hardware", "benchmark", "variant", "quantity", "measured", "predicted", "unit", "error", "tolerance",
     "passed",
 )  # fmt: skip
-HEADINGS = ("hardware", "curve", "quantity", "measured", "predicted", "error", "limit", "")
+COLUMNS = ("hardware", "curve", "quantity", ">measured", ">predicted", ">error", ">limit", "")
+DETAILS = (">predicted", ">measured", ">limit")
 VERDICTS = {True: "ok", False: "OUT", None: ""}
 
 
@@ -38,14 +39,8 @@ def _share(checks: Iterable[Check]) -> str:
 
 def render(report: Report, width: int = 120, *, color: bool = False) -> str:
     """Return the checks as a table of at most `width` columns, and how many are within their limits."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if 3 <= place <= 6 else "left", no_wrap=True)
-    for check in report["checks"]:
-        table.add_row(*_cells(check), style="red" if check["passed"] is False else None)
-    return render_to_text(table, width, color=color) + "\n" + summary(report) + "\n"
+    sheet = Sheet("", "", COLUMNS, [_cells(check) for check in report["checks"]], DETAILS)
+    return render_sheet(sheet, width, color=color) + "\n" + summary(report) + "\n"
 
 
 def to_csv(report: Report) -> str:
@@ -78,10 +73,7 @@ def _page(report: Report, command: str, plots: Mapping[tuple[str, str], str]) ->
         yield ""
         yield f"## {benchmark}, of devices whose curves were not used" if unseen else f"## {benchmark}"
         yield ""
-        yield "| " + " | ".join(HEADINGS) + " |"
-        yield "|---|---|---|---:|---:|---:|---:|---|"
-        for check in checks:
-            yield "| " + " | ".join(_cells(check)) + " |"
+        yield from table_lines(Sheet("", "", COLUMNS, [_cells(check) for check in checks]))
         for hardware in dict.fromkeys(check["hardware"] for check in checks):
             if path := plots.get((benchmark, hardware)):
                 yield ""
