@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,40 +59,11 @@ def lower_prefill(
     sum of the parts where the keys of tiles are split."""
     plan = prefill_plan(shape, hardware, framework, backend)
     tiles = _Tiles(shape, plan)
-    cycles = step_cycles(shape, plan, hardware, scalars)
     turnover, masked = 0, mask_cycles(plan)
     prologue_ps = scalars.prologue_at(hardware.sm.clock_hz)
     if plan.persistent:  # the next tile's queries come when the last one's are done with; its first softmax is alone
         alone = 2 * (1 - scalars.softmax_exposed) * half_softmax_cycles(plan, hardware)
         turnover = prologue_ps * hardware.sm.clock_hz // PS_PER_S + math.ceil(0 if plan.overlaps else alone)
-
-    def make_items(item: IntArray, place: IntArray) -> Records:
-        program = ProgramBuilder(kernel)
-        tile = item // plan.splits
-        sequence, head, row, rows = tiles.where(tile)
-        begin, end = tiles.keys_seen(item)
-        before = turnover + (begin // plan.keys * masked if plan.masks_window else 0)
-        add_block_table(program, shape, operands, place, sequence, begin, end)
-        begun = np.zeros(len(item), np.bool_)
-        for runs in tiles.rows_of(operands.query, sequence, head, row, rows):
-            there = (runs.rows > 0) & (runs.row_bytes > 0)
-            for first in (True, False):  # only the first of a tile waits for the one before
-                mine = there & (begun != first)
-                program.add(place, Op.READ, runs, before if first else 0, barrier=first, keep=mine)
-            begun |= there
-        kv_head = head if plan.packed else head // group_of(shape)
-        whole = begin + -(-(end - begin) // plan.keys) * plan.keys  # the mask hides keys that have been copied
-        loaded = np.minimum(whole, shape.kv_len)
-        add_keys(program, shape, operands, place, sequence, kv_head, begin, loaded, plan.keys, cycles)
-        if plan.splits > 1:
-            part = plan.queries * tiles.part_bytes
-            program.add(
-                place, Op.WRITE, contiguous(operands.workspace + item * part, rows * tiles.part_bytes), barrier=True
-            )
-        else:
-            for runs in tiles.rows_of(operands.output, sequence, head, row, rows):
-                program.add(place, Op.WRITE, runs, barrier=True)
-        return program.records()
 
     items = tiles.items()
     ctas = len(items)
@@ -100,14 +71,6 @@ def lower_prefill(
         ctas = min(ctas, hardware.sm.count)
         worker = deal(tiles.steps(items), ctas)
         items, worker = items[np.argsort(worker, kind="stable")], np.sort(worker)
-
-    def make(cta: IntArray) -> Records:
-        if not plan.persistent:
-            return make_items(items[cta], cta)
-        first, last = np.searchsorted(worker, [cta[0], cta[-1] + 1])
-        records = make_items(items[first:last], np.arange(first, last))
-        return replace(records, requester=worker[records.requester].astype(np.int32))
-
     size = operands.query.rows * operands.query.row_bytes
     if plan.swaps:
         yield lower_copy(operands.query.address, operands.workspace, size, kernel, layer, step, prologue_ps)
@@ -116,6 +79,15 @@ def lower_prefill(
         lengths = shape.batch * LENGTH_BYTES
         yield lower_copy(operands.workspace, operands.workspace, lengths, kernel, layer, step, prologue_ps=0)
         kernel += 1
+    pieces = _Pieces(tiles, operands, kernel, step_cycles(shape, plan, hardware, scalars), turnover, masked)
+
+    def make(cta: IntArray) -> Records:
+        if not plan.persistent:
+            return pieces.records(items[cta], cta)
+        first, last = np.searchsorted(worker, [cta[0], cta[-1] + 1])
+        records = pieces.records(items[first:last], np.arange(first, last))
+        return replace(records, requester=worker[records.requester].astype(np.int32))
+
     per_item = 6 * -(-shape.kv_len // plan.keys) + 9
     yield traced_parts(
         f"prefill attention{plan.name} {plan.queries}x{plan.keys}" + (f" split-KV {plan.splits}" * (plan.splits > 1)),
@@ -132,6 +104,52 @@ def lower_prefill(
         yield _combination(tiles, items, operands, prologue_ps, kernel + 1, layer, step)
     if plan.swaps:
         yield lower_copy(operands.workspace, operands.output.address, size, kernel + 1, layer, step, prologue_ps)
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The pieces of work of a kernel: a tile of query rows with the keys that it sees, or with a split of them."""
+
+    tiles: _Tiles
+    operands: Operands
+    kernel: int
+    cycles: int  # SM cycles of a product of a whole tile, with half of its softmax
+    turnover: int  # before the first access, where a CTA takes several
+    masked: int  # in which a tile of keys outside the window is passed over
+
+    def records(self, item: IntArray, place: IntArray) -> Records:
+        """Return what pieces `item` access, as requesters `place`."""
+        tiles, operands = self.tiles, self.operands
+        shape, plan = tiles.shape, tiles.plan
+        program = ProgramBuilder(self.kernel)
+        sequence, head, row, rows = tiles.where(item // plan.splits)
+        begin, end = tiles.keys_seen(item)
+        add_block_table(program, shape, operands, place, sequence, begin, end)
+        before = self.turnover + (begin // plan.keys * self.masked if plan.masks_window else 0)
+        self._add_queries(program, place, tiles.rows_of(operands.query, sequence, head, row, rows), before)
+        kv_head = head if plan.packed else head // group_of(shape)
+        whole = begin + -(-(end - begin) // plan.keys) * plan.keys  # the mask hides keys that have been copied
+        loaded = np.minimum(whole, shape.kv_len)
+        add_keys(program, shape, operands, place, sequence, kv_head, begin, loaded, plan.keys, self.cycles)
+        if plan.splits > 1:
+            part = operands.workspace + item * plan.queries * tiles.part_bytes
+            program.add(place, Op.WRITE, contiguous(part, rows * tiles.part_bytes), barrier=True)
+        else:
+            for runs in tiles.rows_of(operands.output, sequence, head, row, rows):
+                program.add(place, Op.WRITE, runs, barrier=True)
+        return program.records()
+
+    def _add_queries(
+        self, program: ProgramBuilder, place: IntArray, touched: Iterator[Runs], before: int | IntArray
+    ) -> None:
+        """Add the reads of query rows; only the first of a piece waits for the piece before, `before` cycles."""
+        begun = np.zeros(len(place), np.bool_)
+        for runs in touched:
+            there = (runs.rows > 0) & (runs.row_bytes > 0)
+            for first in (True, False):
+                mine = there & (begun != first)
+                program.add(place, Op.READ, runs, before if first else 0, barrier=first, keep=mine)
+            begun |= there
 
 
 def _combination(
