@@ -1,4 +1,4 @@
-"""DRAM: which channel, bank and row an access falls on, what its commands cost, and when its data are there.
+"""DRAM: what the commands of an access cost, and when its data are there.
 
 Requests reserve what they need when they come and know at once when they are done.  A request is classified hit, miss
 or conflict once, then books, as far as it needs them: the row command bus, an activate (tRRD, tFAW), its bank (tRP,
@@ -16,6 +16,7 @@ import numpy as np
 
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, small_function
+from simulator.core.dram_places import WHOLE, lane_of, locate, queue_of
 from simulator.core.dram_state import (
     ACTIVATE,
     BANK_WORDS,
@@ -28,14 +29,12 @@ from simulator.core.dram_state import (
     EPOCH,
     EPOCHS,
     FIRST_OF_BANK_GROUPS,
-    GATE_WORDS,
     LOST,
     MIXED,
     NEVER,
     OLD_CLOSES,
     OLD_COLUMN_FROM,
     OLD_ROW,
-    QUEUE_HEADER,
     READS,
     REFRESH_WORDS,
     ROW,
@@ -44,44 +43,8 @@ from simulator.core.dram_state import (
     DramParameters,
 )
 from simulator.core.gates import use_all, use_lane
-from simulator.core.hashing import quotient_of, rotated
 from simulator.core.layout import KERNEL_RUN_GAP, KERNEL_RUNS, KERNEL_WORDS, Int64Array
 from simulator.core.state import Parameters
-
-WHOLE = -1
-"""Lane number of an access to all lines of a group."""
-
-
-@small_function
-def locate(p: DramParameters, access: int) -> tuple[int, int]:
-    """Return bank and row of an access, given its number within the channel."""
-    row = (access >> p.row_bit) & p.row_mask
-    bank = ((access >> p.bank_bit) & p.bank_mask) << p.group_bits | ((access >> p.group_bit) & (p.bank_groups - 1))
-    return (bank ^ (row >> p.hash_first) ^ (row >> p.hash_second)) & (p.banks - 1), row
-
-
-@small_function
-def channel_group_of(p: DramParameters, group: int) -> tuple[int, int]:
-    """Return the channel group of a line group, and the number of the group's first access in each channel."""
-    quotient = quotient_of(group, p.channel_groups, p.channel_groups_inverse)
-    return rotated(group, quotient, p.channel_groups), quotient << (p.chunks_shift + p.chunk_access_shift)
-
-
-@small_function
-def lane_of(p: DramParameters, line: int) -> tuple[int, int]:
-    """Return the channel of a line within its channel group, and its first access counted from the group's first."""
-    chunk = line >> p.chunk_line_shift
-    within = (line & ((1 << p.chunk_line_shift) - 1)) << p.line_access_shift
-    return chunk & (p.group_channels - 1), ((chunk >> p.channel_shift) << p.chunk_access_shift) + within
-
-
-@small_function
-def bank_place(p: DramParameters, group: int, line: int) -> int:
-    """Return the place of the record of the bank of a line of a group."""
-    channel_group, access = channel_group_of(p, group)
-    channel, offset = lane_of(p, line)
-    bank, _ = locate(p, access + offset)
-    return p.bank_at + ((channel_group * p.banks + bank) * (1 + p.group_channels) + 1 + channel) * BANK_WORDS
 
 
 @small_function
@@ -110,10 +73,21 @@ def work_time(m: Int64Array, p: DramParameters, unit: int, now: int) -> int:
 
 
 @small_function
-def wall_time(m: Int64Array, p: DramParameters, unit: int, time: int) -> int:
+def clock_of(m: Int64Array, p: DramParameters, group: int, bank: int, now: int) -> tuple[int, int, int]:
+    """Return `now` as `work_time`, when a bank is next refreshed on that clock, and its refreshes so far."""
+    if p.refresh_period_ps >= NEVER:
+        return now, NEVER, 0
+    unit = refresh_unit(p, group, bank)
+    start = work_time(m, p, unit, now)
+    return start, m[unit + DUE], m[unit + EPOCHS]
+
+
+@small_function
+def wall_time(m: Int64Array, p: DramParameters, group: int, bank: int, time: int) -> int:
     """Return a time of the clock of `work_time` as simulated time (ps)."""
     if p.refresh_lost_ps == 0:
         return time
+    unit = refresh_unit(p, group, bank)
     wall = time + m[unit + LOST]
     if time >= m[unit + DUE]:
         wall += ((time - m[unit + DUE]) // p.refresh_period_ps + 1) * p.refresh_lost_ps
@@ -140,7 +114,7 @@ def use_commands(m: Int64Array, p: DramParameters, gate: int, lane: int, now: in
 def record_of(m: Int64Array, p: DramParameters, group: int, bank: int, lane: int) -> int:
     """Return the place of the record of a bank, making a lane that has none a copy of that of all lanes."""
     number = group * p.banks + bank
-    shared = p.bank_at + number * (1 + p.group_channels) * BANK_WORDS
+    shared = p.bank_at + number * p.bank_words
     if lane == WHOLE:
         return shared
     record = shared + (1 + lane) * BANK_WORDS
@@ -151,6 +125,50 @@ def record_of(m: Int64Array, p: DramParameters, group: int, bank: int, lane: int
         m[record + COPY_OF] = m[version + VERSION]
         m[version + MIXED] = 1
     return record
+
+
+@small_function
+def open_row(
+    m: Int64Array,
+    p: DramParameters,
+    gates: int,
+    columns: int,
+    record: int,
+    lane: int,
+    rows: int,
+    start: int,
+    due: int,
+    epoch: int,
+    current: int,
+    stands: bool,
+) -> tuple[int, int, int]:
+    """Activate a row of a bank, or `rows` one after the other, the one that `stands` open being closed before; return
+    when the (last) activate goes out, how long refresh held it up (ps), and the bank's refreshes before it."""
+    opens = use(m, gates + ACTIVATE * p.gate_words, lane, p.group_channels, start, rows * p.activate_ps)
+    if p.activate_group_ps > 0:
+        opens = max(opens, use(m, columns + p.gate_words, lane, p.group_channels, start, rows * p.activate_group_ps))
+    closes = max(start, m[record + CLOSE_FROM])
+    if p.activate_command_ps > 0:
+        issued = use_commands(m, p, gates + COMMAND * p.gate_words, lane, start, rows, stands)
+        opens = max(opens, issued)
+        closes = max(closes, issued)
+    shut = 0
+    if stands:
+        opens = max(opens, closes + p.t_rp_ps)
+        m[record + OLD_ROW] = m[record + ROW]
+        m[record + OLD_COLUMN_FROM] = m[record + COLUMN_FROM]
+        m[record + OLD_CLOSES] = closes
+    else:
+        after = due if current > epoch else due - p.refresh_period_ps
+        opens = max(opens, closes if m[record + ROW] < 0 else start)
+        shut = max(0, after + p.refresh_shut_ps - opens)
+        opens += shut
+        m[record + OLD_ROW] = -1
+    if opens >= due and current == epoch:
+        shut += max(0, due + p.refresh_shut_ps - opens)
+        opens = max(opens, due + p.refresh_shut_ps)
+        current += 1
+    return opens, shut, current
 
 
 @small_function
@@ -173,86 +191,58 @@ def serve(
     `runs`: rows to open whatever is open (0: the row, if it is not).  The closed form for `count` is what single
     accesses one after the other come to, since tCCD_L is at least the transfer.
     """
-    unit = refresh_unit(p, group, bank)
-    start = work_time(m, p, unit, now)
-    due = m[unit + DUE]
-    epoch = m[unit + EPOCHS]
-    stride = GATE_WORDS + p.group_channels
-    gate = p.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride
-    columns = gate + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * stride
+    start, due, epoch = clock_of(m, p, group, bank, now)
+    gates = p.gates_at + group * p.group_words
+    columns = gates + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * p.gate_words
     record = record_of(m, p, group, bank, lane)
     channels = p.group_channels if lane == WHOLE else 1
     column = p.column_write_ps if write else p.column_read_ps
-    recovery = p.write_recovery_ps if write else p.t_rtp_ps
-    ready = use(m, gate + BUS * stride, lane, p.group_channels, start, count * p.burst_ps)
-    ready = max(ready, use(m, columns, lane, p.group_channels, start, count * column))
-    held = m[record + ROW]
-    first = max(ready, m[record + COLUMN_FROM])
-    current = epoch + (first >= due)
-    stands = (held >= 0) & (m[record + EPOCH] >= current)
     more = (count - 1) * column
     busy = count * p.burst_ps
-    old = max(ready, m[record + OLD_COLUMN_FROM])
-    before = min(m[record + OLD_CLOSES], due)
-    conflict = opening = shut = 0
-    if runs == 0 and stands and held == row:
-        left = first
-        last = first + more
+    ready = use(m, gates + BUS * p.gate_words, lane, p.group_channels, start, busy)
+    ready = max(ready, use(m, columns, lane, p.group_channels, start, count * column))
+    left = max(ready, m[record + COLUMN_FROM])
+    current = epoch + (left >= due)
+    stands = (m[record + ROW] >= 0) & (m[record + EPOCH] >= current)
+    last = left + more
+    waited = shut = 0
+    if runs == 0 and stands and m[record + ROW] == row:
         m[record + COLUMN_FROM] = last + column
-        m[record + CLOSE_FROM] = max(m[record + CLOSE_FROM], last + recovery)
+        m[record + CLOSE_FROM] = max(m[record + CLOSE_FROM], last + (p.write_recovery_ps if write else p.t_rtp_ps))
         m[counters + counter.ROW_HITS] += count * channels
-    elif runs == 0 and m[record + OLD_ROW] == row and not write and old + more + p.t_rtp_ps <= before:
-        left = old
-        last = old + more
+    elif runs == 0 and m[record + OLD_ROW] == row and not write and in_time(m, p, record, ready, more, due):
+        left = max(ready, m[record + OLD_COLUMN_FROM])
+        last = left + more
         m[record + OLD_COLUMN_FROM] = last + column
         m[counters + counter.ROW_HITS] += count * channels
     else:
         rows = max(1, runs)
-        opens = use(m, gate + ACTIVATE * stride, lane, p.group_channels, start, rows * p.activate_ps)
-        if p.activate_group_ps > 0:
-            opens = max(opens, use(m, columns + stride, lane, p.group_channels, start, rows * p.activate_group_ps))
-        closes = max(start, m[record + CLOSE_FROM])
-        if p.activate_command_ps > 0:
-            issued = use_commands(m, p, gate + COMMAND * stride, lane, start, rows, stands)
-            opens = max(opens, issued)
-            closes = max(closes, issued)
-        m[counters + counter.ROW_HITS] += (count - rows) * channels
-        if stands:
-            opens = max(opens, closes + p.t_rp_ps)
-            m[record + OLD_ROW] = held
-            m[record + OLD_COLUMN_FROM] = m[record + COLUMN_FROM]
-            m[record + OLD_CLOSES] = closes
-            m[counters + counter.ROW_CONFLICTS] += rows * channels
-        else:
-            after = due if current > epoch else due - p.refresh_period_ps
-            opens = max(opens, closes if held < 0 else start)
-            shut = max(0, after + p.refresh_shut_ps - opens)
-            opens += shut
-            m[record + OLD_ROW] = -1
-            m[counters + counter.ROW_MISSES] += rows * channels
-        if opens >= due and current == epoch:
-            shut += max(0, due + p.refresh_shut_ps - opens)
-            opens = max(opens, due + p.refresh_shut_ps)
-            current += 1
-        left = opens
-        begins = max(ready, opens + (p.t_rcd_wr_ps if write else p.t_rcd_ps))
+        left, shut, current = open_row(m, p, gates, columns, record, lane, rows, start, due, epoch, current, stands)
+        begins = max(ready, left + (p.t_rcd_wr_ps if write else p.t_rcd_ps))
         shut = min(shut, begins - ready)
-        opening = begins - ready - shut
-        if stands:
-            conflict, opening = opening, 0
+        waited = begins - ready - shut
         last = begins + more
-        closes = max(opens + p.t_ras_ps, last + recovery)
+        closes = max(left + p.t_ras_ps, last + (p.write_recovery_ps if write else p.t_rtp_ps))
         m[record + COLUMN_FROM] = last + column
         m[record + EPOCH] = current
         m[record + ROW] = -1 if p.closed_page else row
         m[record + CLOSE_FROM] = closes + p.t_rp_ps if p.closed_page else closes
         busy = max(busy, rows * p.activate_ps)
+        m[counters + counter.ROW_HITS] += (count - rows) * channels
+        m[counters + (counter.ROW_CONFLICTS if stands else counter.ROW_MISSES)] += rows * channels
     m[counters + counter.DRAM_BUSY_PS] += busy * channels
-    end = wall_time(m, p, unit, last + p.burst_ps)
-    m[scalar.SERVED_CONFLICT] = conflict
+    end = wall_time(m, p, group, bank, last + p.burst_ps)
+    m[scalar.SERVED_CONFLICT] = waited if stands else 0
     m[scalar.SERVED_REFRESH] = shut + (end - now) - (last + p.burst_ps - start)
-    m[scalar.SERVED_OPENING] = min(opening, p.t_rcd_ps)
-    return end, wall_time(m, p, unit, left)
+    m[scalar.SERVED_OPENING] = 0 if stands else min(waited, p.t_rcd_ps)
+    return end, wall_time(m, p, group, bank, left)
+
+
+@small_function
+def in_time(m: Int64Array, p: DramParameters, record: int, ready: int, more: int, due: int) -> bool:
+    """Return whether reads that are `ready`, the last of them `more` later, still find the row open before."""
+    last = max(ready, m[record + OLD_COLUMN_FROM]) + more
+    return last + p.t_rtp_ps <= min(m[record + OLD_CLOSES], due)
 
 
 @called
@@ -271,7 +261,7 @@ def serve_lanes(
     """Make `count` accesses to a row in each lane, some of which have a record of the bank of their own; return when
     the last has been transferred (ps).  From then on the lanes share a record again, in which each time is that of
     the last of them."""
-    shared = p.bank_at + (group * p.banks + bank) * (1 + p.group_channels) * BANK_WORDS
+    shared = p.bank_at + (group * p.banks + bank) * p.bank_words
     for lane in range(p.group_channels):
         record_of(m, p, group, bank, lane)  # before the shared one, of which it may be a copy, changes
     end = now
@@ -340,13 +330,6 @@ def extent_of(
 
 
 @small_function
-def queue_of(p: DramParameters, group: int, lane: int) -> int:
-    """Return the place of the write queue of a lane's controller, or of a whole channel group."""
-    queue = p.channels + group if lane == WHOLE else (group * p.group_channels + lane) >> p.command_shift
-    return p.waiting_at + queue * (QUEUE_HEADER + p.queue)
-
-
-@small_function
 def note_read(m: Int64Array, p: DramParameters, group: int) -> None:
     """Remember that a channel group has read: its next batch of writes turns the bus."""
     m[queue_of(p, group, np.int64(WHOLE)) + READS] += 1
@@ -362,9 +345,8 @@ def leave_gaps(
     lost = m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUNS] * m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUN_GAP]
     if lost > 0:
         lost = lost * (size if channel == WHOLE else size * q.group_channels) >> p.group_shift
-        stride = GATE_WORDS + q.group_channels
-        gate = q.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * q.bank_groups) * stride + BUS * stride
-        use(m, gate, channel, q.group_channels, work_time(m, q, refresh_unit(q, group, 0), now), lost)
+        bus = q.gates_at + group * q.group_words + BUS * q.gate_words
+        use(m, bus, channel, q.group_channels, work_time(m, q, refresh_unit(q, group, 0), now), lost)
         m[counters + counter.DRAM_BUSY_PS] += lost * (q.group_channels if channel == WHOLE else 1)
 
 
@@ -388,4 +370,29 @@ def dram_read(
         end = max(end, done)
         access += step
         count -= step
+    return end + q.latency_ps
+
+
+@small_function
+def read_line(
+    m: Int64Array,
+    p: Parameters,
+    k: int,
+    channel_group: int,
+    channel: int,
+    bank: int,
+    row: int,
+    first: bool,
+    size: int,
+    now: int,
+) -> int:
+    """Do as `dram_read` does for `size` bytes of a line, which `line_at` places."""
+    q = p.dram
+    counters = p.at.counters + k * counter.COUNT
+    count = (size + q.access_bytes - 1) >> q.access_shift
+    note_read(m, q, channel_group)
+    m[counters + counter.DRAM_READ_BYTES] += count << q.access_shift
+    leave_gaps(m, p, k, counters, channel_group, channel, size, now)
+    runs = runs_of(m, p, k, count) if first else 0
+    end, _ = serve(m, q, counters, channel_group, channel, bank, row, count, runs, now, False)
     return end + q.latency_ps

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.compiled import compiled
-from simulator.core.dram import WHOLE, channel_group_of, dram_read, lane_of, locate, note_read, serve
+from simulator.core.dram import dram_read, note_read, serve
+from simulator.core.dram_places import WHOLE, channel_group_of, lane_of, locate
 from simulator.core.dram_writes import dram_write
 from simulator.core.heap import sift_down
 from simulator.core.layout import Int64Array

@@ -95,6 +95,10 @@ class DramParameters(NamedTuple):
     refresh_period_ps: int  # tREFI less `refresh_lost_ps`
     refresh_lost_ps: int  # all-bank: the channel stands still so long
     refresh_shut_ps: int  # per-bank: the bank is shut so long
+    # words of a gate, of all gates of a channel group, and of the records of a bank: that of all lanes, and of each
+    gate_words: int = 0
+    group_words: int = 0
+    bank_words: int = 0
     # where records of each kind begin in the state
     gates_at: int = 0
     bank_at: int = 0
@@ -104,23 +108,19 @@ class DramParameters(NamedTuple):
     end: int = 0
 
 
-def gate_words(p: DramParameters) -> int:
-    """Return the size of all gates of a channel group."""
-    return (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * (GATE_WORDS + p.group_channels)
-
-
-def bank_words(p: DramParameters) -> int:
-    """Return the size of the records of all banks of a channel group: of each, that of all lanes and that of each."""
-    return p.banks * (1 + p.group_channels) * BANK_WORDS
-
-
 def placed(p: DramParameters, start: int) -> DramParameters:
     """Return the scalars with the place of each kind of record in a state whose DRAM words begin at `start`."""
-    bank_at = start + -(-p.channel_groups * gate_words(p) // BANK_WORDS) * BANK_WORDS  # a record is one cache line
-    version_at = bank_at + p.channel_groups * bank_words(p)
+    gate_words = GATE_WORDS + p.group_channels
+    group_words = (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * gate_words
+    bank_words = (1 + p.group_channels) * BANK_WORDS
+    bank_at = start + -(-p.channel_groups * group_words // BANK_WORDS) * BANK_WORDS  # a record is one cache line
+    version_at = bank_at + p.channel_groups * p.banks * bank_words
     refresh_at = version_at + p.channel_groups * p.banks * VERSION_WORDS
     waiting_at = refresh_at + p.channel_groups * p.refresh_units * REFRESH_WORDS
     return p._replace(
+        gate_words=gate_words,
+        group_words=group_words,
+        bank_words=bank_words,
         gates_at=start,
         bank_at=bank_at,
         version_at=version_at,

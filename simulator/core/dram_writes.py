@@ -7,24 +7,19 @@ import numpy as np
 from simulator.core import counter
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import (
-    WHOLE,
-    channel_group_of,
     extent_of,
-    locate,
-    queue_of,
     record_of,
     refresh_unit,
     serve_any,
     use,
     work_time,
 )
+from simulator.core.dram_places import WHOLE, channel_group_of, locate, queue_of
 from simulator.core.dram_state import (
     ACTIVATE,
     BUS,
     CLOSE_FROM,
     COMMAND,
-    FIRST_OF_BANK_GROUPS,
-    GATE_WORDS,
     HEAD,
     NEVER,
     PENDING,
@@ -101,8 +96,7 @@ def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int
     last wrote.  Writes whose bank is ready when their turn comes go first, oldest first, then the others.
     """
     queue = queue_of(p, group, lane)
-    stride = GATE_WORDS + p.group_channels
-    gates = p.gates_at + group * (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * stride
+    gates = p.gates_at + group * p.group_words
     start = work_time(m, p, refresh_unit(p, group, 0), now)
     first = lane if lane == WHOLE else lane >> p.command_shift << p.command_shift
     lanes = 1 if lane == WHOLE else 1 << p.command_shift
@@ -112,7 +106,7 @@ def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int
     turn = start
     if turns:
         for each in range(first, first + lanes):
-            use(m, gates + BUS * stride, each, p.group_channels, start, p.turnaround_ps)
+            use(m, gates + BUS * p.gate_words, each, p.group_channels, start, p.turnaround_ps)
         m[counters + counter.DRAM_BUSY_PS] += p.turnaround_ps * (p.group_channels if lane == WHOLE else lanes)
         turn = turn_of(m, p, gates, first, lanes, start)
     end = now
@@ -147,14 +141,13 @@ def turn_of(m: Int64Array, p: DramParameters, gates: int, first: int, lanes: int
     The channels of a controller change together.  Rows of the other kind have to be closed first, so that activates
     stand still for a while.
     """
-    stride = GATE_WORDS + p.group_channels
     turn = now
     for each in range(first, first + lanes):
-        turn = max(turn, use(m, gates + ACTIVATE * stride, each, p.group_channels, now, 0))
+        turn = max(turn, use(m, gates + ACTIVATE * p.gate_words, each, p.group_channels, now, 0))
     if p.activate_command_ps > 0 and first != WHOLE:
-        turn = max(turn, use_lane(m, gates + COMMAND * stride, first >> p.command_shift, now, 0))
+        turn = max(turn, use_lane(m, gates + COMMAND * p.gate_words, first >> p.command_shift, now, 0))
     if p.activate_command_ps > 0 and first != WHOLE:
-        use_lane(m, gates + COMMAND * stride, first >> p.command_shift, turn, 0)
+        use_lane(m, gates + COMMAND * p.gate_words, first >> p.command_shift, turn, 0)
     for each in range(first, first + lanes):
-        use(m, gates + ACTIVATE * stride, each, p.group_channels, turn, p.activate_switch_ps)
+        use(m, gates + ACTIVATE * p.gate_words, each, p.group_channels, turn, p.activate_switch_ps)
     return turn

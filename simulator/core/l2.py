@@ -13,7 +13,7 @@ from simulator.core import counter, scalar
 from simulator.core.access_log import L2_ACCESS, note_access, note_eviction
 from simulator.core.bitwise import ones
 from simulator.core.compiled import called, small_function
-from simulator.core.dram import WHOLE, channel_group_of
+from simulator.core.dram_places import WHOLE, channel_group_of
 from simulator.core.hashing import scrambled
 from simulator.core.layout import STREAK, Int64Array
 from simulator.core.ledger import note_crossing

@@ -12,16 +12,17 @@ import numpy as np
 
 from simulator.core import counter, scalar
 from simulator.core.access_log import L1_ACCESS, note_access
+from simulator.core.asks import LANES, ask_lines
 from simulator.core.bitwise import ones
 from simulator.core.coalescer import joins, remember
 from simulator.core.compiled import called, small_function
-from simulator.core.dram import WHOLE, channel_group_of
+from simulator.core.dram_places import WHOLE, channel_group_of
 from simulator.core.l1 import l1_lookup
 from simulator.core.l2 import NORMAL, PREFETCH, READ, line_access
 from simulator.core.layout import SPLIT, STREAK, Int64Array
 from simulator.core.ledger import note_server
-from simulator.core.places import counters_at, near_partition, set_group_at, slice_at, slot_of
-from simulator.core.plain_reads import LANES, is_plain, read, read_groups, split_lanes
+from simulator.core.places import counters_at, near_partition, set_at, set_group_at, slice_at, slot_of
+from simulator.core.plain_reads import is_plain, look, read_groups, split_lanes
 from simulator.core.replacement import LRU
 from simulator.core.server import book
 from simulator.core.state import Parameters
@@ -81,7 +82,7 @@ def each_lane(
     counters = counters_at(p, k)
     begin_parts(m, p, slot)
     channel_group, access = channel_group_of(p.dram, group)
-    ready = now
+    m[scalar.LINE_READY] = ready = now
     for lane in range(low >> p.line_shift, (high >> p.line_shift) + 1):
         start = lane << p.line_shift
         below = max(low - start, 0) >> p.sector_shift
@@ -107,7 +108,14 @@ def each_lane(
         note_server(m, counter.L2_BANDWIDTH, done)
         ready = max(ready, done)
         if plain:
-            done = read(m, p, k, near, home, group, slot, lane & LANES, mask, channel_group, access, now, False)
+            if through_l1:
+                m[scalar.LINE_READY] = now
+            owner, set_group, place = scalar.LINE_READY, set_group_at(p, slot), set_at(p, lane, slot, near)
+            row = lane & LANES
+            look(m, p, k, near, home, group, set_group, place, row, mask, channel_group, access, owner, now, False)
+            if through_l1:  # which has to know when each line is there
+                ask_lines(m, p, k, now)
+            done = m[scalar.LINE_READY]
         else:
             done = line_access(m, p, k, near, home, group, slot, lane, mask, now, kind, hint)
         ready = max(ready, done)
@@ -116,6 +124,9 @@ def each_lane(
             done = max(m[loaded], done + p.l2_hit_ps)
             m[loaded] = done
             m[scalar.LOADED] = max(m[scalar.LOADED], done)
+    if plain:
+        ask_lines(m, p, k, now)
+        ready = max(ready, m[scalar.LINE_READY])
     covered = low == 0 and high == (1 << p.group_shift) - 1
     rejoin(m, p, slot, covered and not through_l1, hint)
     return ready

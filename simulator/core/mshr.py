@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, small_function
-from simulator.core.dram import WHOLE, dram_read
+from simulator.core.dram import dram_read, read_line
+from simulator.core.dram_places import WHOLE
 from simulator.core.dram_state import NEVER
 from simulator.core.dram_writes import dram_write
 from simulator.core.in_flight import drop_oldest, enter, entry_of, is_crowded, oldest, requests_held
@@ -68,5 +69,26 @@ def fetch(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int,
     free = admit_miss(m, p, k, lane, now)
     ready = dram_read(m, p, k, channel_group, access, lane, size, free)
     take_mshr(m, p, k, lane, size, free, ready)
+    note_fetch(m, p, now, free, ready)
+    return ready
+
+
+@small_function
+def fetch_line(
+    m: Int64Array,
+    p: Parameters,
+    k: int,
+    channel_group: int,
+    channel: int,
+    bank: int,
+    row: int,
+    first: bool,
+    size: int,
+    now: int,
+) -> int:
+    """Do as `fetch` does for `size` bytes of a line, which `line_at` places."""
+    free = admit_miss(m, p, k, channel, now)
+    ready = read_line(m, p, k, channel_group, channel, bank, row, first, size, free)
+    take_mshr(m, p, k, channel, size, free, ready)
     note_fetch(m, p, now, free, ready)
     return ready

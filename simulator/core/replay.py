@@ -49,6 +49,7 @@ from simulator.core.ledger import (
     waits,
 )
 from simulator.core.line_groups import range_access
+from simulator.core.line_reads import are_line_reads, read_lines
 from simulator.core.places import context_at, counters_at, kernel_at, sm_at
 from simulator.core.plain_reads import is_plain, look_ahead, read_sectors
 from simulator.core.prefetch import prefetch
@@ -166,6 +167,23 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
     return done + p.l1_hit_ps, 0  # a store passes the pipeline of L1 before its CTA can end
 
 
+@called
+def issue_all(
+    m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, last: int, now: int
+) -> tuple[int, int]:
+    """Issue the records `record` to `last` (not included) of a CTA; return as `issue`, of all of them."""
+    for each in range(record + 1, last):
+        if not follows(program, each):
+            look_ahead(m, p, program, sm, each)
+    arrival = now
+    entry = 0
+    for each in range(record, last):
+        done, part = issue(m, p, program, k, sm, each, now)
+        arrival = max(arrival, done)
+        entry += part
+    return arrival, entry
+
+
 @small_function
 def compute(m: Int64Array, p: Parameters, k: int, sm: int, cycles: int, arrival: int, before: int, now: int) -> int:
     """Return when a CTA has computed on a record that arrived at `arrival`, its earlier ones being done `before`."""
@@ -217,16 +235,11 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
             m[context + CONTEXT_ASKED] = asked
             waits(m, context, newest, FOR_ROOM)
             return room_at
-    for each in range(record + 1, last):
-        if not follows(program, each):
-            look_ahead(m, p, program, sm, each)
     begin_step(m, t)
-    arrival = t
-    entry = 0  # read from L2
-    for each in range(record, last):
-        done, part = issue(m, p, program, k, sm, each, t)
-        arrival = max(arrival, done)
-        entry += part
+    if are_line_reads(p, program, record, last, size):
+        arrival, entry = read_lines(m, p, program, k, sm, record, last, t)
+    else:
+        arrival, entry = issue_all(m, p, program, k, sm, record, last, t)
     once = arrival
     from_l2 = entry & BYTES
     if from_l2 > 0:

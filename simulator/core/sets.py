@@ -121,6 +121,13 @@ def _compiled_touch(order, way):  # type: ignore[no-untyped-def]
 
 
 @small_function
+def put_first(order: int, way: int, ways: int) -> int:
+    """Return the order word with `way`, the last of `ways`, as the most recently used."""
+    used = (np.int64(1) << (4 * (ways - 1)) << 4) - 1  # all bits where there are 16
+    return (order & ~used) | (((order << 4) | way) & used)
+
+
+@small_function
 def least_recent(order: int, ways: int) -> int:
     """Return the way that was used longest ago, of a set with `ways` ways."""
     return (order >> (4 * (ways - 1))) & 15

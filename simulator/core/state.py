@@ -41,6 +41,9 @@ COALESCER_LINES = 512
 MSHR_RING = 1 << 17
 """Room of the queue of misses on their way, in entries."""
 
+ASK_ROOM, READ_ROOM = 64, 64
+"""Fills that may be pending (core/asks.py), of 16 words; parts of lines read at once (core/line_reads.py), of 8."""
+
 ALIGNED, WORD_BYTES = 8, 8
 """Words of a cache line of the machine this runs on; bytes of a word."""
 
@@ -64,6 +67,8 @@ class Places(NamedTuple):
     slices: int = 0  # when each is free, in ticks
     coalescers: int = 0  # see core/coalescer.py
     cross: int = 0  # likewise the link to each partition
+    asks: int = 0  # see core/asks.py
+    reads: int = 0  # see core/line_reads.py
     mshrs: int = 0  # MSHR_RING pairs
     set_groups: int = 0  # of L2: what the lanes of one have in common
     sets: int = 0  # of L2, (lane, slot, partition); the lane is the line within its group
@@ -147,6 +152,8 @@ def laid_out(p: Parameters) -> Parameters:
         "slices": p.slices,
         "coalescers": -(-p.sms // p.coalescer_sms) * COALESCER_LINES * 4 if p.coalescer_sms else 0,
         "cross": p.partitions,
+        "asks": ASK_ROOM * 16,
+        "reads": READ_ROOM * 8,
         "mshrs": MSHR_RING * 2,
         "set_groups": p.set_groups * SET_GROUP_WORDS,
         "sets": p.group_lines * p.set_groups * p.partitions * SET_WORDS,

@@ -54,24 +54,50 @@ def gathers(seed: int, count: int, through_l1: bool) -> list[Access]:
     ]
 
 
-def ran(accesses: list[Access], partitions: int, listener: _Listener | None) -> Ran:
-    changes = {"sm.count": 2, "l2.size": f"{64 * 4 * 128 * partitions} B", "l2.ways": 4, "l2.partitions": partitions}
+def among_writes(accesses: list[Access], seed: int) -> list[Access]:
+    """Return these accesses, a write somewhere in 64 KiB before every tenth, so that reads replace dirty lines."""
+    rng = np.random.default_rng(seed)
+    writes = [Access(patterns.BASE + int(rng.integers(2048)) * 32, 600, Op.WRITE) for _ in accesses[::10]]
+    tens = [accesses[first : first + 10] for first in range(0, len(accesses), 10)]
+    return [each for write, ten in zip(writes, tens, strict=True) for each in (write, *ten)]
+
+
+def long_ones(seed: int) -> list[Access]:
+    """Return reads of more groups, and of more parts of lines, than are dealt with at once."""
+    rng = np.random.default_rng(seed)
+    starts = [patterns.BASE + int(rng.integers(400)) * 4096 for _ in range(40)]
+    rows = [Access(start, 32, rows=70, stride=int(rng.integers(1, 9)) * 128, joined=True) for start in starts[::2]]
+    return [each for start, row in zip(starts, rows, strict=False) for each in (Access(start, 300 * 1024), row)]
+
+
+def ran(accesses: list[Access], partitions: int, listener: _Listener | None, sets: int = 64) -> Ran:
+    changes = {"sm.count": 2, "l2.size": f"{sets * 4 * 128 * partitions} B", "l2.ways": 4, "l2.partitions": partitions}
     hardware = datasheet.device(changes).hardware
     device = Device(hardware, observer=listener)
     return datasheet.run(device, datasheet.kernel(accesses[::2], accesses[1::2]))
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
-@pytest.mark.parametrize("case", ["mixed", "gathers", "gathers through L1"])
+@pytest.mark.parametrize("case", ["mixed", "gathers", "gathers through L1", "gathers among writes"])
 def test_short_and_long_way_agree(case: str, partitions: int) -> None:
     for seed in range(3):
         accesses = gathers(seed, 640, "L1" in case)
         if case == "mixed":
             accesses = patterns.mixed(seed, 400, 64, 4, reach=2.0, phases=3)
+        if case == "gathers among writes":
+            accesses = among_writes(accesses, seed)
         listener = _Listener()
         short, long = ran(accesses, partitions, None), ran(accesses, partitions, listener)
         assert short == long
         assert listener.entries > len(accesses) // 2
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_they_agree_about_more_than_is_dealt_with_at_once(partitions: int) -> None:
+    accesses = long_ones(partitions)
+    listener = _Listener()
+    assert ran(accesses, partitions, None, 4096) == ran(accesses, partitions, listener, 4096)
+    assert listener.entries > 70 * len(accesses)
 
 
 def test_lanes_that_read_on_are_one_request() -> None:

@@ -1,0 +1,55 @@
+"""Which channel, bank and row of DRAM an access falls on, and where their records are."""
+
+from __future__ import annotations
+
+from simulator.core.compiled import small_function
+from simulator.core.dram_state import BANK_WORDS, QUEUE_HEADER, DramParameters
+from simulator.core.hashing import quotient_of, rotated
+
+WHOLE = -1
+"""Lane number of an access to all lines of a group."""
+
+
+@small_function
+def locate(p: DramParameters, access: int) -> tuple[int, int]:
+    """Return bank and row of an access, given its number within the channel."""
+    row = (access >> p.row_bit) & p.row_mask
+    bank = ((access >> p.bank_bit) & p.bank_mask) << p.group_bits | ((access >> p.group_bit) & (p.bank_groups - 1))
+    return (bank ^ (row >> p.hash_first) ^ (row >> p.hash_second)) & (p.banks - 1), row
+
+
+@small_function
+def channel_group_of(p: DramParameters, group: int) -> tuple[int, int]:
+    """Return the channel group of a line group, and the number of the group's first access in each channel."""
+    quotient = quotient_of(group, p.channel_groups, p.channel_groups_inverse)
+    return rotated(group, quotient, p.channel_groups), quotient << (p.chunks_shift + p.chunk_access_shift)
+
+
+@small_function
+def lane_of(p: DramParameters, line: int) -> tuple[int, int]:
+    """Return the channel of a line within its channel group, and its first access counted from the group's first."""
+    chunk = line >> p.chunk_line_shift
+    within = (line & ((1 << p.chunk_line_shift) - 1)) << p.line_access_shift
+    return chunk & (p.group_channels - 1), ((chunk >> p.channel_shift) << p.chunk_access_shift) + within
+
+
+@small_function
+def line_at(p: DramParameters, lane: int, access: int) -> tuple[int, int, int, bool]:
+    """Return channel, bank and row of a line of a group whose first access in each channel is `access`, and whether it
+    is the first line of its channel."""
+    channel, offset = lane_of(p, lane)
+    bank, row = locate(p, access + offset)
+    return channel, bank, row, offset == 0
+
+
+@small_function
+def bank_place(p: DramParameters, group: int, bank: int, channel: int) -> int:
+    """Return the place of the record that a channel of a channel group has of a bank."""
+    return p.bank_at + (group * p.banks + bank) * p.bank_words + (1 + channel) * BANK_WORDS
+
+
+@small_function
+def queue_of(p: DramParameters, group: int, lane: int) -> int:
+    """Return the place of the write queue of a lane's controller, or of a whole channel group."""
+    queue = p.channels + group if lane == WHOLE else (group * p.group_channels + lane) >> p.command_shift
+    return p.waiting_at + queue * (QUEUE_HEADER + p.queue)
