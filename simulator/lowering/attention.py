@@ -1,14 +1,14 @@
 """Decode attention with the KV split over CTAs, and what it shares with the attention of a prompt (`prefill`).
 
-Which decode kernel runs, its tile and its splits are in `decode_plan`.  The query heads of a KV head share its tiles
-(packed GQA), but for masked multi-head attention.  K and V of a page are stored head by head.
+Which decode kernel runs, its tile and its splits are in `decode_plan`, what a CTA reads of the cache in `key_tiles`.
+The query heads of a KV head share its tiles (packed GQA), but for masked multi-head attention.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,14 @@ from simulator.lowering.decode_tile import (
     Tile,
     conversion_cycles,
     group_of,
-    key_tiles_of,
     query_tiles_of,
     shared_bytes,
+    steps_of,
 )
 from simulator.lowering.implementation import Backend, Framework, Implementation
-from simulator.lowering.layout import SECTOR_BYTES, KvLayout, Matrix, Runs
-from simulator.lowering.program import Launch, ProgramBuilder, Stream, contiguous, traced_parts, traced_whole
+from simulator.lowering.key_tiles import Operands, add_block_table, add_keys, kv_layout
+from simulator.lowering.layout import SECTOR_BYTES, Runs
+from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
 from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
@@ -34,7 +35,6 @@ from simulator.workload.operators import AttentionShape
 
 PAIR_CONVERSIONS = 2  # of type, for two fp8 numbers that become bf16
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
-PAGE_ID_BYTES = 4
 SCAN_BYTES = 128  # four for each sequence that a warp looks at
 COMBINED_COLUMNS = 128  # of a CTA of FlashAttention-3's combination
 SPILLED = 2  # assumed: times as long where accumulators go through memory
@@ -50,18 +50,6 @@ ONE_WARP_EACH = 128
 """Threads of a CTA that has one warp for each of the four schedulers of an SM."""
 
 IntArray = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Operands:
-    """Where the operands lie: q and output as [tokens][heads x head_dim], K and V as addresses of paged storage."""
-
-    query: Matrix
-    output: Matrix
-    key: int
-    value: int
-    block_table: int | None
-    workspace: int
 
 
 def lower_decode(
@@ -93,50 +81,45 @@ def _decode_kernel(
     layer: int | None,
     step: int,
 ) -> TracedKernel:
-    tile, splits, query_tiles = plan.tile, plan.splits, query_tiles_of(shape, plan.tile)
-    begin = shape.first_key // tile.keys * tile.keys  # tiles start on tile boundaries, window or not
-    per_split = -(-key_tiles_of(shape, tile) // splits)
-    per_sequence = shape.kv_heads * query_tiles * splits
+    tile, splits = plan.tile, plan.splits
+    step_keys = tile.step_keys or tile.keys
+    begin = shape.first_key // step_keys * step_keys  # steps start on step boundaries, window or not
+    own_keys = -(-steps_of(shape, tile) // splits) * step_keys  # of a CTA
+    per_sequence = shape.kv_heads * query_tiles_of(shape, tile) * splits
     scans = (hardware.sm.count // per_sequence + 1) // plan.scanned + 1 if plan.scanned else 0
     cycles = _pair_cycles(shape, tile, hardware, scalars)
     turning = round(scalars.query_cycles * tile.queries * shape.head_dim) if tile.turns_queries else 0
-    group = group_of(shape)
+    exchanged = tile.exchanges * tile.exchanged_rows * shape.head_dim * PARTIAL_BYTES // SHARED_BYTES_PER_CLOCK
     query_width = shape.head_dim * shape.activation_dtype.bytes
-    output_width = operands.output.row_bytes // shape.heads
+    items = shape.batch * per_sequence
+    hands = min(items, hardware.sm.count) if plan.dealt else items
+    rounds = -(-items // hands)
 
-    def make(cta: IntArray) -> Records:
-        rest, split = np.divmod(cta, splits)
-        if plan.heads_outside:
-            rest, sequence = np.divmod(rest, shape.batch)
-            head, query_tile = np.divmod(rest, query_tiles)
-        else:
-            rest, query_tile = np.divmod(rest, query_tiles)
-            sequence, head = np.divmod(rest, shape.kv_heads)
-        first = np.minimum(begin + split * per_split * tile.keys, shape.kv_len)
-        last = np.minimum(first + per_split * tile.keys, shape.kv_len)
-        rows = np.minimum(group - query_tile * tile.queries, tile.queries)
-        first_head = head * group + query_tile * tile.queries
+    def make(hand: IntArray) -> Records:
+        cta = np.repeat(hand * rounds, rounds) + np.tile(np.arange(rounds), len(hand))  # one for each item, in order
+        item = cta // rounds + cta % rounds * hands
+        cta, item = cta[item < items], item[item < items]
+        sequence, head, query_tile, split = _places(shape, plan, item)
+        first = np.minimum(begin + split * own_keys, shape.kv_len)
+        last = np.minimum(first + own_keys, shape.kv_len)
+        rows = np.minimum(group_of(shape) - query_tile * tile.queries, tile.queries)
+        first_head = head * group_of(shape) + query_tile * tile.queries
         program = ProgramBuilder(kernel)
         for _ in range(plan.lookups):
             program.add(cta, Op.READ, contiguous(operands.workspace, SECTOR_BYTES), barrier=True)
         if plan.scanned:
-            before = np.maximum(cta - hardware.sm.count, 0) // per_sequence  # where the CTA's last work was
+            before = np.maximum(item - hardware.sm.count, 0) // per_sequence  # where the CTA's last work was
             _add_scan(program, operands.workspace, cta, before // plan.scanned, sequence // plan.scanned)
         add_block_table(program, shape, operands, cta, sequence, first, last)
         query = operands.query.tile(sequence, 1, first_head * query_width, rows * query_width)
         program.add(cta, Op.READ, query, turning, barrier=True)
         add_keys(program, shape, operands, cta, sequence, head, first, last, tile.keys, cycles, plan)
-        if splits > 1:
-            place = (split * shape.batch + sequence) * shape.heads + first_head
-            row = (shape.head_dim + 1) * PARTIAL_BYTES
-            written = contiguous(operands.workspace + place * row, rows * row)
-        else:
-            written = operands.output.tile(sequence, 1, first_head * output_width, rows * output_width)
-        exchanged = tile.exchanges * tile.exchanged_rows * shape.head_dim * PARTIAL_BYTES // SHARED_BYTES_PER_CLOCK
-        program.add(cta, Op.WRITE, written, exchanged, barrier=True)
+        written = _written(shape, operands, splits, split, sequence, first_head, rows)
+        program.add(cta, Op.WRITE, written, exchanged, barrier=item + hands >= items)
         if splits > 1 and tile.combines:
             _add_combination(program, shape, operands, cta, split == splits - 1, sequence, first_head, rows, splits)
-        return program.records()
+        records = program.records()
+        return records if rounds == 1 else replace(records, requester=records.requester // rounds)
 
     return traced_parts(
         f"decode attention{plan.name} {tile.queries}x{tile.keys}" + (f" split-KV {splits}" if splits > 1 else ""),
@@ -145,10 +128,41 @@ def _decode_kernel(
         step,
         _launch(shape, tile, hardware, scalars, plan),
         shape.flops,
-        shape.batch * per_sequence,
-        (7 if plan.indexed else 6) * per_split + 5 + plan.lookups + scans,
+        hands,
+        (8 * own_keys // tile.keys + 5 + plan.lookups + scans) * rounds,
         make,
     )
+
+
+def _written(
+    shape: AttentionShape,
+    operands: Operands,
+    splits: int,
+    split: IntArray,
+    sequence: IntArray,
+    first_head: IntArray,
+    rows: IntArray,
+) -> Runs:
+    """Return where CTAs write their result: to its place, or as a part of it to the workspace."""
+    if splits > 1:
+        place = (split * shape.batch + sequence) * shape.heads + first_head
+        row = (shape.head_dim + 1) * PARTIAL_BYTES
+        return contiguous(operands.workspace + place * row, rows * row)
+    width = operands.output.row_bytes // shape.heads
+    return operands.output.tile(sequence, 1, first_head * width, rows * width)
+
+
+def _places(shape: AttentionShape, plan: Plan, item: IntArray) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Return sequence, KV head, query tile and split of pieces of work."""
+    query_tiles = query_tiles_of(shape, plan.tile)
+    rest, split = np.divmod(item, plan.splits)
+    if plan.heads_outside:
+        rest, sequence = np.divmod(rest, shape.batch)
+        head, query_tile = np.divmod(rest, query_tiles)
+    else:
+        rest, query_tile = np.divmod(rest, query_tiles)
+        sequence, head = np.divmod(rest, shape.kv_heads)
+    return sequence, head, query_tile, split
 
 
 def _add_scan(program: ProgramBuilder, base: int, cta: IntArray, first: IntArray, last: IntArray) -> None:
@@ -223,12 +237,6 @@ def _combine_kernel(
     return traced_whole(name, "decode_attention", layer, step, launch, 0, program.records())
 
 
-def kv_layout(shape: AttentionShape) -> KvLayout:
-    """Return how the KV cache that a kernel reads is stored."""
-    capacity = shape.kv_stride_tokens
-    return KvLayout(shape.kv_heads, shape.head_dim * shape.kv_dtype.bytes, shape.page_tokens or capacity, capacity)
-
-
 def _launch(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation, plan: Plan) -> Launch:
     layout = kv_layout(shape)
     run = layout.row_bytes  # pages hold [token][head][dim]: the row of one head stands alone
@@ -279,85 +287,3 @@ def softmax_cycles(scores: int, hardware: Hardware) -> tuple[float, float]:
     """Return the SM cycles of the exponentials of so many scores, and of the other steps of their softmax."""
     lanes = hardware.sm.vector_flops_per_clock / 2
     return scores / hardware.sm.exponentials_per_clock, scores * VECTOR_STEPS / lanes
-
-
-def add_block_table(
-    program: ProgramBuilder,
-    shape: AttentionShape,
-    operands: Operands,
-    cta: IntArray,
-    sequence: IntArray,
-    first: IntArray,
-    last: IntArray,
-) -> None:
-    """Add the read of the page numbers a CTA needs, for which the query read then waits."""
-    if shape.page_tokens is None or operands.block_table is None:
-        return
-    pages = shape.kv_stride_tokens // shape.page_tokens
-    begin = (sequence * pages + first // shape.page_tokens) * PAGE_ID_BYTES // SECTOR_BYTES * SECTOR_BYTES
-    end = (sequence * pages + -(-last // shape.page_tokens)) * PAGE_ID_BYTES
-    program.add(cta, Op.READ, contiguous(operands.block_table + begin, end - begin))
-
-
-def add_keys(
-    program: ProgramBuilder,
-    shape: AttentionShape,
-    operands: Operands,
-    cta: IntArray,
-    sequence: IntArray,
-    head: IntArray,
-    first: IntArray,
-    last: IntArray,
-    keys: int,
-    cycles: int,
-    plan: Plan | None = None,
-) -> None:
-    """Add the reads of keys first <= j < last and of their values, `keys` at a time.
-
-    A tile is the rest of a page, whole pages, and the beginning of a page; the pages of one head are `kv_heads` pages
-    apart.  A decode kernel, which has a `plan`, issues these together.
-    """
-    layout = kv_layout(shape)
-    row, page, stride = layout.row_bytes, layout.page_tokens, layout.page_stride
-    tiles = max(1, int((-(-(last - first) // keys)).max()))
-    start = first[:, None] + np.arange(tiles) * keys
-    stop = np.maximum(start, np.minimum(last[:, None], start + keys))
-    head_end = np.minimum(stop, -(-start // page) * page)
-    tail_start = np.maximum(head_end, stop // page * page)
-    together = plan is not None
-    by_tile = _cycles_by_tile(cycles, per_cta=last - first, keys=keys, tiles=tiles, plan=plan)
-    streams: list[Stream] = []
-    if plan is not None and plan.indexed:
-        places = contiguous(np.full_like(start, operands.workspace), np.where(stop > start, keys * PAGE_ID_BYTES, 0))
-        streams.append(Stream(places, 0, barrier=True))
-    for base in (operands.key, operands.value):
-        if base == operands.value and plan is not None and plan.value_dim:
-            layout = replace(layout, row_bytes=plan.value_dim * shape.kv_dtype.bytes)
-            row, stride = layout.row_bytes, layout.page_stride
-
-        def at(token: IntArray, base: int = base, layout: KvLayout = layout) -> IntArray:
-            return base + layout.offset(sequence[:, None] // shape.kv_sharers, head[:, None], token)
-
-        whole = (tail_start - head_end) // page
-        middle = Runs(at(head_end), whole, np.full_like(whole, page * row), np.full_like(whole, stride))
-        in_tail, in_middle = tail_start < stop, whole > 0
-        waits = plan is not None and plan.indexed and base == operands.key
-        in_head = head_end > start
-        rest = contiguous(at(start), (head_end - start) * row)
-        streams.append(Stream(rest, np.where(in_tail | in_middle, 0, by_tile), waits))
-        streams.append(Stream(middle, np.where(in_tail, 0, by_tile), waits & ~in_head, in_head & together))
-        tail = contiguous(at(tail_start), (stop - tail_start) * row)
-        after = in_head | in_middle
-        streams.append(Stream(tail, np.broadcast_to(by_tile, whole.shape), waits & ~after, after & together))
-    program.add_interleaved(cta[:, None], Op.READ, streams, True)
-
-
-def _cycles_by_tile(cycles: int, per_cta: IntArray, keys: int, tiles: int, plan: Plan | None) -> IntArray:
-    """Return the cycles of a product of each tile, shape (CTAs, tiles) or (1, 1): where a tile is a part of what is
-    multiplied at once, the last one takes those of the parts that are not there too."""
-    if plan is None or not plan.tile.whole_keys:
-        return np.full((1, 1), cycles)
-    parts = plan.tile.whole_keys // keys
-    own = -(-per_cta[:, None] // keys)
-    last = np.arange(tiles) == own - 1
-    return np.where(last, cycles * (1 + -own % parts), cycles)

@@ -33,6 +33,7 @@ class Tile:
     padded_rows: int = 0  # rows of its products, where these are more than its queries
     spills: bool = False  # its accumulators take more registers than there are
     whole_keys: int = 0  # keys its products are rounded up to, where a tile is a part of what it multiplies at once
+    step_keys: int = 0  # keys that are loaded and multiplied together whether there are as many or not; 0: those there
     padded_head: int = 0  # head size its products are padded to
     passes: int = 1  # times that operands cross shared memory for a product
     turns_queries: bool = False  # rotates and casts its queries itself
@@ -53,6 +54,7 @@ class Plan:
     splits: int
     heads_outside: bool = False  # all sequences of a head come before the next head; otherwise all heads of a sequence
     persistent: bool = False  # a CTA takes one piece of work after the other, and sets up for the first alone
+    dealt: bool = False  # a CTA an SM, each of which takes pieces of work in turn and loads the next in advance
     pays_items: bool = False  # each piece of work takes `item_cycles`, fitted on FlashAttention-3 alone
     head_major: bool = False  # pages hold all tokens of a head together; otherwise all heads of a token
     lookups: int = 0  # reads that a CTA makes one after the other to find its work
@@ -120,6 +122,12 @@ def group_of(shape: AttentionShape) -> int:
 def query_tiles_of(shape: AttentionShape, tile: Tile) -> int:
     """Return the tiles that the query heads of one KV head make."""
     return -(-group_of(shape) // tile.queries)
+
+
+def steps_of(shape: AttentionShape, tile: Tile) -> int:
+    """Return the steps of one sequence and head that a decode pass walks, of which splits are made."""
+    step = tile.step_keys or tile.keys
+    return -(-shape.kv_len // step) - shape.first_key // step
 
 
 def key_tiles_of(shape: AttentionShape, tile: Tile) -> int:

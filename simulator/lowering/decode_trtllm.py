@@ -5,7 +5,8 @@
   (eight warps, four of 64 keys each; its buffers fill an SM).
 - Masked multi-head attention for what XQA leaves: decoderMaskedMultiheadAttentionLaunch.h.
 - The generated kernels of data-centre Blackwell, which vLLM and SGLang call too.  They ship as binaries; which tile and
-  how many CTAs is in FlashInfer's include/flashinfer/trtllm/fmha/fmhaKernels.cuh, as in TensorRT-LLM's fmhaKernels.h.
+  how many CTAs is in FlashInfer's include/flashinfer/trtllm/fmha/fmhaKernels.cuh, as in TensorRT-LLM's fmhaKernels.h;
+  what they load in kernelParams.h, how much shared memory they take in kernelMetaInfo.h.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from simulator.lowering.decode_tile import (
     launched,
     query_tiles_of,
     registers_for,
+    steps_of,
 )
 from simulator.workload.operators import AttentionShape
 
@@ -47,9 +49,10 @@ MASKED_UNROLL = 8  # keys of a thread in flight; one where 64 registers are all 
 MASKED_MOST_THREADS = 1024
 MASKED_CYCLES = 4000  # of a CTA that rotates and stores its K and adds up across warps; calibration rows of H100
 VECTOR_BYTES = 16
-GENERATED_KEYS, GENERATED_STEP = 128, 256  # of a tile; of a step, which is two tiles
-GENERATED_IN_FLIGHT = 192 * 1024  # bytes of K and V tiles, what shared memory has room for
-GENERATED_THREADS, GENERATED_MOST_STAGES = 512, 12
+GENERATED_KEYS, GENERATED_STEP = 128, 256  # of a tile; of a step, which is two tiles (numInstsKv)
+GENERATED_STAGES, GENERATED_STAGE_BYTES = 4, 32 * 1024  # K and V of a step: bf16 kernels for 8 queries take 75408 bytes
+# of shared memory (head size 64), 141968 (128) and 144016 (256; kernelMetaInfo.h), so that wider tiles come in parts
+GENERATED_THREADS = 512
 
 
 def trtllm_plan(shape: AttentionShape, hardware: Hardware) -> Plan:
@@ -63,20 +66,24 @@ def trtllm_plan(shape: AttentionShape, hardware: Hardware) -> Plan:
 
 def generated_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:
     """Return a generated kernel: query tiles of a power of two, a CTA an SM, and no more splits than SMs are free, of
-    two steps at least."""
+    two steps at least.
+
+    Its loads are bulk copies of boxes of a page (kernelParams.h, numKeysPerTile), so that whole steps are loaded
+    however short a sequence is.  Where nothing is split its scheduler is persistent.
+    """
     rows = 8
     while rows < min(group_of(shape), 128):
         rows *= 2
-    tile_bytes = GENERATED_KEYS * shape.head_dim * shape.kv_dtype.bytes
-    stages = max(2, min(GENERATED_MOST_STAGES, GENERATED_IN_FLIGHT // tile_bytes))
+    fitting_keys = max(16, GENERATED_STAGE_BYTES // (shape.head_dim * shape.kv_dtype.bytes))
     tile = Tile(
         rows,
-        GENERATED_KEYS,
+        min(GENERATED_KEYS, 1 << (fitting_keys.bit_length() - 1)),
         GENERATED_THREADS,
-        stages,
+        GENERATED_STAGES,
         registers_for(GENERATED_THREADS, 1),
         combines=True,
         multiplies_cache=True,
+        step_keys=GENERATED_STEP,
     )
     tile = fitting(tile, shape, hardware)
     keys = shape.kv_len
@@ -84,8 +91,8 @@ def generated_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) 
         keys = min(keys, shape.window + GENERATED_STEP - 1)
     work = shape.batch * shape.kv_heads * query_tiles_of(shape, tile)
     splits = min(-(-keys // (2 * GENERATED_STEP)), max(1, hardware.sm.count // work))
-    splits = launched(splits, key_tiles_of(shape, tile))
-    return Plan(GENERATED, tile, splits, persistent=splits == 1, head_major=head_major)
+    splits = launched(splits, steps_of(shape, tile))
+    return Plan(GENERATED, tile, splits, dealt=splits == 1, head_major=head_major)
 
 
 def on_hopper_tensor_cores(shape: AttentionShape, hardware: Hardware) -> bool:

@@ -11,6 +11,7 @@ from simulator.hardware import Hardware
 from simulator.lowering import attention as attention_kernels
 from simulator.lowering import elementwise, gemm
 from simulator.lowering.implementation import implementations
+from simulator.lowering.key_tiles import Operands, kv_layout
 from simulator.lowering.layout import AddressMap, Matrix, allocate, panel_bytes_of
 from simulator.lowering.prefill import lower_prefill
 from simulator.lowering.template import Template
@@ -47,7 +48,7 @@ class Lowering:
         self.addresses: AddressMap = allocate([*tensors, WORKSPACE])
         self._heads = attention.heads
         self._head_bytes = attention.head_dim * attention.activation_dtype.bytes
-        self._kv = attention_kernels.kv_layout(attention)
+        self._kv = kv_layout(attention)
 
     @property
     def ranges(self) -> tuple[TensorRange, ...]:
@@ -139,11 +140,11 @@ class Lowering:
             workspace=self.addresses[WORKSPACE.name],
         )
 
-    def _attention_operands(self, operator: Operator, shape: AttentionShape) -> attention_kernels.Operands:
+    def _attention_operands(self, operator: Operator, shape: AttentionShape) -> Operands:
         query, key, value, *table = operator.inputs
         tokens = shape.batch * shape.query_len
         row_bytes = shape.heads * shape.head_dim * shape.activation_dtype.bytes
-        return attention_kernels.Operands(
+        return Operands(
             query=self._activation(query, tokens, row_bytes),
             output=self._activation(operator.outputs[0], tokens, operator.outputs[0].bytes // tokens),
             key=self.addresses[key.name],

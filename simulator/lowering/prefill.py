@@ -14,17 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.hardware import Hardware
-from simulator.lowering.attention import (
-    PARTIAL_BYTES,
-    SHARPNESS,
-    Operands,
-    add_block_table,
-    add_keys,
-    softmax_cycles,
-)
+from simulator.lowering.attention import PARTIAL_BYTES, SHARPNESS, softmax_cycles
 from simulator.lowering.decode_tile import group_of
 from simulator.lowering.elementwise import lower_copy
 from simulator.lowering.implementation import Backend, Framework, Implementation
+from simulator.lowering.key_tiles import Operands, add_block_table, add_keys
 from simulator.lowering.layout import Matrix, Runs
 from simulator.lowering.prefill_plan import PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole

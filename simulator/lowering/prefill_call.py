@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simulator.hardware import Dtype, Hardware
-from simulator.lowering.attention import kv_layout
 from simulator.lowering.decode_call import LENGTH_BYTES, Small, lower_small
 from simulator.lowering.elementwise import (
     SLOT_BYTES,
@@ -28,6 +27,7 @@ from simulator.lowering.elementwise import (
     lower_rotary,
 )
 from simulator.lowering.implementation import Framework, Implementation
+from simulator.lowering.key_tiles import kv_layout
 from simulator.lowering.prefill_plan import UNEQUAL_HEAD
 from simulator.trace.record import TracedKernel
 from simulator.units import PS_PER_S

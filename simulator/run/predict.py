@@ -18,6 +18,7 @@ from simulator.lowering.cutlass import cutlass_kernel
 from simulator.lowering.decode_call import Buffers, kernels_around, lower_small, sglang_casts
 from simulator.lowering.elementwise import KvWrite, lower_index_put, lower_kv_write
 from simulator.lowering.implementation import Framework, Implementation, implementations
+from simulator.lowering.key_tiles import Operands, kv_layout
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of, pitch_of
 from simulator.lowering.lower import WORKSPACE
 from simulator.lowering.prefill_call import lower_cache_write
@@ -304,7 +305,7 @@ def _attention_call(
         for small in around.first:
             kernels.append(lower_small(small, len(kernels), None, 0))
         if around.stores == 1:
-            kernels.append(lower_kv_write(write, attention.kv_layout(shape), len(kernels), None, 0))
+            kernels.append(lower_kv_write(write, kv_layout(shape), len(kernels), None, 0))
         elif around.stores:
             elements = new_bytes // 2 // shape.activation_dtype.bytes
             for number, base in enumerate((write.key, write.value)):
@@ -338,9 +339,9 @@ def touched_bytes(case: KernelCase) -> int:
     return activations + 2 * shape.batch // shape.kv_sharers * (shape.kv_len - shape.first_key) * shape.kv_token_bytes
 
 
-def _attention_operands(shape: AttentionShape, addresses: AddressMap, tokens: int, width: int) -> attention.Operands:
+def _attention_operands(shape: AttentionShape, addresses: AddressMap, tokens: int, width: int) -> Operands:
     panel = panel_bytes_of(width)
-    return attention.Operands(
+    return Operands(
         query=Matrix(addresses["q"], tokens, shape.heads * width, panel),
         output=Matrix(addresses["out"], tokens, shape.heads * width, panel),
         key=addresses["k"],

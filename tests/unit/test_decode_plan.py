@@ -133,18 +133,50 @@ def test_flashinfer_fills_one_wave_and_no_more(batch: int) -> None:
 @settings(max_examples=25, deadline=None)
 @given(shape=decodes())
 def test_each_key_is_read_once_per_query_tile(on: str, framework: Framework, shape: AttentionShape) -> None:
-    """The first kernel reads each visible key and value as often as there are query tiles, whatever the splits."""
+    """The first kernel reads each visible key and value as often as there are query tiles, whatever the splits.
+
+    A generated kernel walks whole steps: the rest of the last one comes from the sequence's own last page, and where
+    there is no page more, from the first of all.
+    """
     chosen = decode_plan(shape, device(on), framework)
     main = next(
         iter(lower_decode(shape, operands_of(shape), device(on), SCALARS.decode_attention, 0, None, 0, framework))
     )
     query_tiles = -(-(shape.heads // shape.kv_heads) // chosen.tile.queries)
-    expected = np.zeros(shape.kv_stride_tokens, np.int64)
-    expected[shape.first_key // chosen.tile.keys * chosen.tile.keys : shape.kv_len] = query_tiles
+    step = chosen.tile.step_keys or chosen.tile.keys
+    end = shape.kv_len
+    if chosen.tile.step_keys and shape.page_tokens is not None:
+        end = -(-shape.kv_len // step) * step
+    expected = np.zeros((shape.batch, shape.kv_heads, shape.kv_stride_tokens), np.int64)
+    expected[..., shape.first_key // step * step : end] = query_tiles
+    if end > shape.kv_stride_tokens:
+        assert shape.page_tokens is not None
+        box, keys = min(shape.page_tokens, chosen.tile.keys), chosen.tile.keys
+        tiles = range(shape.first_key // step * step, end, keys)
+        boxes = sum(max(0, start + keys - max(start, shape.kv_stride_tokens)) // box for start in tiles)
+        expected[0, :, :box] += shape.batch * query_tiles * boxes
     reads = only(records_of(main), Op.READ)
     reads = reads[(reads.address >= KEY) & (reads.address < VALUE + (1 << 36))]
     for base in (KEY, VALUE):
         assert (token_counts(reads, base, shape) == expected).all()
+
+
+def test_a_generated_kernel_loads_whole_steps_by_hand() -> None:
+    """300 sequences of 65 keys in two pages of 64 on a B200, head size 128: of a step of 256 keys, two tiles of 128,
+    the first is the two pages, the second the first page of all twice.  A CTA an SM takes two or three of them, and
+    waits for its output at the last one alone."""
+    shape = shape_of(batch=300, kv_len=65, heads=4, kv_heads=1, head_dim=128, page_tokens=64)
+    on = device("b200-sxm")
+    (main,) = lower_decode(shape, operands_of(shape), on, SCALARS.decode_attention, 0, None, 0, Framework.VLLM)
+    assert (main.header.requesters, main.header.stages) == (148, 4)  # 128 KiB: K and V of a step
+    records = records_of(main)
+    keys = records[(records.address >= KEY) & (records.address < VALUE) & (records.requester == 3)]
+    page = 64 * 128 * 2
+    assert keys.address.tolist() == [KEY + 2 * 3 * page, KEY, KEY + 2 * 151 * page, KEY, KEY + 2 * 299 * page, KEY]
+    assert (keys.rows == 2).all() and (keys.row_bytes == page).all()
+    assert keys.row_stride.tolist() == 3 * [page, 0]
+    writes = only(records[records.requester == 3], Op.WRITE)
+    assert writes.barrier.tolist() == [0, 0, 1]
 
 
 def test_the_last_split_adds_up_the_others() -> None:

@@ -12,9 +12,10 @@ from lowering_bench import SCALARS, assert_header, coverage, device, only, recor
 from numpy.typing import NDArray
 
 from simulator.hardware import Dtype
-from simulator.lowering.attention import Operands, lower_decode
+from simulator.lowering.attention import lower_decode
 from simulator.lowering.decode_flash import fa2_splits, flash_tile
 from simulator.lowering.implementation import Framework
+from simulator.lowering.key_tiles import Operands
 from simulator.lowering.layout import Matrix, panel_bytes_of
 from simulator.lowering.prefill import deal, lower_prefill
 from simulator.lowering.prefill_plan import prefill_plan

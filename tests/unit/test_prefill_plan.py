@@ -10,9 +10,9 @@ import pytest
 from lowering_bench import SCALARS, assert_header, coverage, device, only, records_of, total_bytes, uniform
 
 from simulator.hardware import Dtype
-from simulator.lowering.attention import Operands
 from simulator.lowering.elementwise import KvWrite
 from simulator.lowering.implementation import Backend, Framework
+from simulator.lowering.key_tiles import Operands
 from simulator.lowering.layout import Matrix, panel_bytes_of
 from simulator.lowering.prefill import half_softmax_cycles, lower_prefill, step_cycles
 from simulator.lowering.prefill_call import lower_cache_write

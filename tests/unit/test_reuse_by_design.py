@@ -12,7 +12,7 @@ from simulator.analysis.hits import HitExplainer, Hits
 from simulator.analysis.locality import Locality, locality
 from simulator.analysis.order import Order
 from simulator.hardware import Dtype
-from simulator.lowering import attention, gemm
+from simulator.lowering import attention, gemm, key_tiles
 from simulator.lowering.gemm import Operands
 from simulator.lowering.layout import Matrix, allocate
 from simulator.lowering.tiling import Tiling
@@ -81,7 +81,7 @@ def shared_prefix(sharers: int, batch: int = 16, kv_len: int = 4096) -> Hits:
         Tensor("room", 64 << 20, TensorClass.ACTIVATIONS),
     ]
     at = allocate(tensors)
-    operands = attention.Operands(
+    operands = key_tiles.Operands(
         query=Matrix(at["q"], batch, 32 * width, 128),
         output=Matrix(at["out"], batch, 32 * width, 128),
         key=at["k"],
