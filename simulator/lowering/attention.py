@@ -105,11 +105,8 @@ def _decode_kernel(
         rows = np.minimum(group_of(shape) - query_tile * tile.queries, tile.queries)
         first_head = head * group_of(shape) + query_tile * tile.queries
         program = ProgramBuilder(kernel)
-        for _ in range(plan.lookups):
-            program.add(cta, Op.READ, contiguous(operands.workspace, SECTOR_BYTES), barrier=True)
-        if plan.scanned:
-            before = np.maximum(item - hardware.sm.count, 0) // per_sequence  # where the CTA's last work was
-            _add_scan(program, operands.workspace, cta, before // plan.scanned, sequence // plan.scanned)
+        before = np.maximum(item - hardware.sm.count, 0) // per_sequence  # where the CTA's last work was
+        _add_lookups(program, plan, operands.workspace, cta, before, sequence)
         add_block_table(program, shape, operands, cta, sequence, first, last)
         query = operands.query.tile(sequence, 1, first_head * query_width, rows * query_width)
         program.add(cta, Op.READ, query, turning, barrier=True)
@@ -129,7 +126,7 @@ def _decode_kernel(
         _launch(shape, tile, hardware, scalars, plan),
         shape.flops,
         hands,
-        (8 * own_keys // tile.keys + 5 + plan.lookups + scans) * rounds,
+        (9 * own_keys // tile.keys + 5 + plan.lookups + scans) * rounds,
         make,
     )
 
@@ -163,6 +160,16 @@ def _places(shape: AttentionShape, plan: Plan, item: IntArray) -> tuple[IntArray
         rest, query_tile = np.divmod(rest, query_tiles)
         sequence, head = np.divmod(rest, shape.kv_heads)
     return sequence, head, query_tile, split
+
+
+def _add_lookups(
+    program: ProgramBuilder, plan: Plan, base: int, cta: IntArray, before: IntArray, sequence: IntArray
+) -> None:
+    """Add the reads by which a CTA finds its work, that of `sequence` after one of the sequence `before`."""
+    for _ in range(plan.lookups):
+        program.add(cta, Op.READ, contiguous(base, SECTOR_BYTES), barrier=True)
+    if plan.scanned:
+        _add_scan(program, base, cta, before // plan.scanned, sequence // plan.scanned)
 
 
 def _add_scan(program: ProgramBuilder, base: int, cta: IntArray, first: IntArray, last: IntArray) -> None:
