@@ -109,7 +109,7 @@ def _decode_kernel(
         _add_lookups(program, plan, operands.workspace, cta, before, sequence)
         add_block_table(program, shape, operands, cta, sequence, first, last)
         query = operands.query.tile(sequence, 1, first_head * query_width, rows * query_width)
-        program.add(cta, Op.READ, query, turning, barrier=True)
+        program.add(cta, Op.READ, query, turning, barrier=item < hands)  # later queries come in advance
         add_keys(program, shape, operands, cta, sequence, head, first, last, tile.keys, cycles, plan)
         written = _written(shape, operands, splits, split, sequence, first_head, rows)
         program.add(cta, Op.WRITE, written, exchanged, barrier=item + hands >= items)

@@ -69,7 +69,8 @@ def generated_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) 
     two steps at least.
 
     Its loads are bulk copies of boxes of a page (kernelParams.h, numKeysPerTile), so that whole steps are loaded
-    however short a sequence is.  Where nothing is split its scheduler is persistent.
+    however short a sequence is.  Where nothing is split its scheduler is persistent, with room for two more tiles of
+    queries (4 KiB more shared memory with head size 128): the next piece of work is loaded as stages become free.
     """
     rows = 8
     while rows < min(group_of(shape), 128):
