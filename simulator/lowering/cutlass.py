@@ -2,8 +2,8 @@
 
 - vLLM: csrc/quantization/w8a8/cutlass, scaled_mm_c2x_sm89_fp8_dispatch.cuh, c3x/scaled_mm_sm90_fp8_dispatch.cuh and
   those of sm100 and sm120
-- SGLang: sgl-kernel/csrc/gemm/fp8_gemm_kernel.cu, its dispatch of each of the four; on sm_90 its larger tile runs from
-  129 rows on, as calibration rows show, where the source says 257
+- SGLang: sgl-kernel/csrc/gemm/fp8_gemm_kernel.cu, its dispatch of sm89, sm100 and sm120; of sm90 since pull request
+  25532 csrc/cutlass_extensions/gemm/fp8_gemm_sm90_dispatch.cuh, whose kernels are vLLM's
 
 On sm_100 tiles of 128 and 256 rows in clusters of two are halves of one product of two SMs; here stands the half of
 one SM.  Clusters that share the input, and not the weight, are left out: inputs are small where they do.
@@ -52,11 +52,11 @@ SGLANG: dict[int, Rules] = {
         (256, ((8192, Pinned(128, 64, 2, 1)), (16384, Pinned(64, 128, 3, 1)), (ANY, Pinned(128, 64, 4, 1)))),
         (ANY, ((ANY, Pinned(128, 128, 2, 1)),)),
     ),
-    90: ((128, _alone(64, 64)), (1024, _alone(128, 128)), (ANY, _alone(128, 128, 2))),
+    90: VLLM[90],
     100: ((64, _alone(64, 64)), (256, _alone(64, 128, 2)), (ANY, _alone(128, 128, 2))),
-    120: ((128, ((64, Pinned(128, 64, FILL, 1)), (ANY, Pinned(128, 128, FILL, 1)))), (ANY, _alone(256, 128))),
+    120: ((ANY, _alone(128, 128)),),
 }
-OF_A_TILE = {Framework.VLLM: {89: ANY, 90: 64}, Framework.SGLANG: {89: ANY, 90: 1}}
+OF_A_TILE = {Framework.VLLM: {89: ANY, 90: 64}, Framework.SGLANG: {89: ANY, 90: 64}}
 """Up to so many rows of x each tile has a CTA of its own: kernels of CUTLASS 2 (sm_89), and of those of sm_90 the ones
 that are scheduled as KernelTmaWarpSpecialized; the others' CTAs stay and take one tile after the other."""
 

@@ -3,7 +3,7 @@
 - XQA: kernelUtils.cpp and decoderXQAImplJIT.cpp (when it runs), decoderXQAImplCommon.h (its block count), on Hopper
   with an fp8 cache kernels/xqa/mha_sm90.cu (three warpgroups, 64 keys, two or three CTAs an SM), otherwise mha.cu
   (eight warps, four of 64 keys each; its buffers fill an SM).
-- Masked multi-head attention for what XQA leaves: decoderMaskedMultiheadAttentionLaunch.h.
+- Masked multi-head attention for what XQA leaves: decoderMaskedMultiheadAttentionLaunch.h and ..Template.h.
 - The generated kernels of data-centre Blackwell, which vLLM and SGLang call too.  They ship as binaries; which tile and
   how many CTAs is in FlashInfer's include/flashinfer/trtllm/fmha/fmhaKernels.cuh, as in TensorRT-LLM's fmhaKernels.h;
   what they load in kernelParams.h, how much shared memory they take in kernelMetaInfo.h.
@@ -45,8 +45,7 @@ XQA_THIRD_CTA = 128 * 16  # queries x head size up to which mha_sm90.cu is compi
 MASKED_CONVERSIONS = 1  # of a pair, to half; from there to float takes none (convert_from_fp8)
 SMALL_SM_BYTES = 128 * 1024
 MASKED_THREADS, MASKED_WARPS = 256, 32  # of a CTA at least; of an SM, by registers
-MASKED_UNROLL = 8  # keys of a thread in flight; one where 64 registers are all it has, by calibration rows of H100
-MASKED_MOST_THREADS = 1024
+MASKED_UNROLL = 8  # keys whose V a thread has in flight (V_LOOP_UNROLL)
 MASKED_CYCLES = 4000  # of a CTA that rotates and stores its K and adds up across warps; calibration rows of H100
 VECTOR_BYTES = 16
 GENERATED_KEYS, GENERATED_STEP = 128, 256  # of a tile; of a step, which is two tiles (numInstsKv)
@@ -157,8 +156,7 @@ def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
     keys = shape.kv_len - shape.first_key
     splits = min(-(-sms * resident // work), -(-keys // per_loop))
     registers = registers_for(threads, resident)
-    in_flight = per_loop if threads < MASKED_MOST_THREADS else per_loop // MASKED_UNROLL
-    tile = Tile(1, max(1, in_flight // 2), threads, 2, registers, matrix=False, combines=True, buffered=False)
+    tile = Tile(1, max(1, per_loop // 2), threads, 2, registers, matrix=False, combines=True, buffered=False)
     splits = launched(splits, key_tiles_of(shape, tile))
     cycles = conversion_cycles(hardware, MASKED_CONVERSIONS)
     tile = replace(tile, setup_cycles=MASKED_CYCLES, conversion_cycles=cycles)

@@ -7,7 +7,6 @@ the bytes, the order and the concurrency of a row per CTA.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -179,10 +178,6 @@ def lower_rotary(write: KvWrite, rotated_bytes: int, kv_bytes: int, kernel: int,
 INDEXED = 512
 """Elements of a CTA of PyTorch's index_put: 128 threads, four each (IndexKernel.cu, launch_kernel)."""
 
-INDEXED_PER_CLOCK = 0.6
-"""Elements that an SM scatters a clock, of some 200 instructions each; read off SGLang's calibration rows of head size
-192 on H100, which take that much longer than vLLM's."""
-
 
 def lower_copy(
     source: int, target: int, size: int, kernel: int, layer: int | None, step: int, prologue_ps: int
@@ -208,9 +203,7 @@ def lower_index_put(
     tokens = write.sequences * write.count
     slot = write.slots + cta * tokens // ctas * SLOT_BYTES // SECTOR_BYTES * SECTOR_BYTES
     program.add(cta, Op.READ, contiguous(slot, SECTOR_BYTES))
-    cycles = math.ceil(INDEXED / INDEXED_PER_CLOCK)
-    source = pieces(*shares(write.source + number * half, half, ctas))
-    program.add(cta[:, None], Op.READ, source, compute_cycles=cycles)
+    program.add(cta[:, None], Op.READ, pieces(*shares(write.source + number * half, half, ctas)))
     program.add(cta[:, None], Op.WRITE, pieces(*shares(base, half, ctas)), barrier=True)
     launch = Launch(128, REGISTERS, shared_bytes=0, stages=16, prologue_ps=prologue_ps)
     return traced_whole("index_put", "kv_write", None, 0, launch, 0, program.records())

@@ -59,10 +59,9 @@ SPLITS = (2, 3, 4, 5, 6, 8, 12, 16, 32)
 """Ways of k that a search over the algorithms of cuBLASLt tries (splitKSequenceA of NVIDIA's samples,
 as in TensorRT's fcPlugin.cpp)."""
 
-LEAST_STEPS = 4
-"""Of a share of k before bulk copies; with them it fills the pipeline once.  Read off calibration rows of few outputs:
-on A100 time hardly grows from 768 columns on (4.4 us with 256, 5.5 with 768, 6.2 with 4096), on H100 from 2560 on (3.1
-with 512, 5.6 with 2560, 5.7 with 8192)."""
+LEAST_STEPS, BULK_LEAST_STEPS = 2, 8
+"""Of a share of k, before bulk copies and with them, as CUTLASS has it for stream-K (kMinItersPerSkBlock of
+threadblock_swizzle_streamk.h, min_iters_per_sk_unit_ of sm90's tile_scheduler_params.h)."""
 
 LOADED = 1.5  # latency of DRAM while it streams, to that of a lone access (as sm.outstanding is derived)
 
@@ -140,7 +139,7 @@ def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterato
         cluster = pinned.cluster or (2 if bulk and tile_m >= 128 else 1)
         cluster = math.gcd(cluster, -(-shape.m // tile_m))
         threads = 384 if bulk else (128 if tile_m * tile_n <= 128 * 64 else 256)
-        least = stages if bulk else LEAST_STEPS
+        least = BULK_LEAST_STEPS if bulk else LEAST_STEPS
         limit = 1 if pinned.tile_m or tiles >= hardware.sm.count else min(k_steps // least, hardware.sm.count // tiles)
         for split in (1, *(ways for ways in SPLITS if ways <= limit)):
             yield Tiling(tile_m, tile_n, split, stages, cluster, threads)

@@ -26,11 +26,11 @@ from simulator.workload import GemmShape
         (Framework.VLLM, 89, 257, 8192, (256, 128), 1),
         (Framework.VLLM, 103, 16, 4096, (32, 64), 1),
         (Framework.VLLM, 120, 33, 4096, (64, 64), 1),
-        (Framework.SGLANG, 90, 1, 4096, (64, 64), 1),
-        (Framework.SGLANG, 90, 1025, 4096, (128, 128), 2),
+        (Framework.SGLANG, 90, 1, 4096, (16, 64), 1),
+        (Framework.SGLANG, 90, 129, 4096, (128, 128), 2),
         (Framework.SGLANG, 89, 65, 16385, (32, 64), 1),
-        (Framework.SGLANG, 120, 128, 64, (128, 64), 1),
-        (Framework.SGLANG, 120, 129, 64, (256, 128), 1),
+        (Framework.SGLANG, 120, 1, 64, (128, 128), 1),
+        (Framework.SGLANG, 120, 129, 64, (128, 128), 1),
     ],
 )
 def test_tiles_are_those_of_the_sources(
@@ -49,7 +49,7 @@ def test_tiles_are_those_of_the_sources(
         (Framework.VLLM, 100, 0),
         (Framework.VLLM, 120, 0),
         (Framework.SGLANG, 89, 1 << 16),
-        (Framework.SGLANG, 90, 1),
+        (Framework.SGLANG, 90, 64),
         (Framework.SGLANG, 103, 0),
     ],
 )
