@@ -2,11 +2,11 @@
 
 Coordinate search, per framework and kernel family, for the scalars of `GRID` that the family has, with the least mean
 |log(predicted / measured)| over validation/calibration_sample.csv, which holds calibration rows of A100 and H100 only,
-of every element type and up to 1 ms.  At most six scalars per pair; the same on every device.  With families or pairs
-(FRAMEWORK.FAMILY) named, the others keep theirs, and so do scalars that are not in `GRID`: those say in
-implementations.toml what they were read off.  --near starts at the scalars of the file instead of those of `START`.
---held fits nothing: it prints what the scalars of the file leave on the rows that no fit sees.  A scalar at an end of
-its grid is named: it stands for a cost that is not modelled.
+of every element type and up to 1 ms.  At most six scalars per pair, those read off the same rows included (which the
+file names); the same on every device.  With families or pairs (FRAMEWORK.FAMILY) named, the others keep theirs, and so
+do scalars that are not in `GRID`.  --near starts at the scalars of the file instead of those of `START`.  --held fits
+nothing: it prints what the scalars of the file leave on the rows that no fit sees.  A scalar at an end of its grid is
+named: it stands for a cost that is not modelled.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ DECODE_GRID = {
     "matrix_efficiency": [0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0],
     "fp8_efficiency": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0],
     "item_cycles": [0, 500, 1000, 1500, 2000, 2500, 3000, 4000, 5000],
+    "longer_cycles": [0, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12000, 14000, 16000, 20000],
     "query_cycles": [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0],
 }
 """Those of decode attention, whose set-up is counted in cycles."""
@@ -58,12 +59,13 @@ DECODE_GRID = {
 DECODE_ALONE = {
     "item_cycles": ("vllm", "sglang"),
     "query_cycles": ("trtllm",),
+    "longer_cycles": ("vllm", "trtllm"),
     "warmup_cycles": ("vllm", "sglang"),
     "fp8_efficiency": ("sglang", "trtllm"),
 }
 """Scalars of kernels that the other frameworks do not run on calibration GPUs; and two that TensorRT-LLM and vLLM have
-a constant for instead (`MASKED_CYCLES`, `FA4_CYCLES`), to keep six numbers each: the first CTAs of TensorRT-LLM take no
-more than the others, and products of vLLM in fp8 keep up the share that bf16 does, as both did but for 1000 cycles."""
+none of, to keep six numbers each: the first CTAs of TensorRT-LLM take no more than the others, and
+products of vLLM in fp8 keep up the share that bf16 does, as both did but for 1000 cycles."""
 
 START = {
     "prologue_ps": 900_000,
@@ -75,7 +77,7 @@ START = {
     "softmax_exposed": 0.6,
 }
 DECODE_START = {"replay_ps": 2_000_000, "matrix_efficiency": 0.6}
-DECODE_ALONE_START = {"fp8_efficiency": 0.5, "item_cycles": 2000, "query_cycles": 2.0}
+DECODE_ALONE_START = {"fp8_efficiency": 0.5, "item_cycles": 2000, "query_cycles": 2.0, "longer_cycles": 4000}
 NEAR, HELD = "--near", "--held"
 NOT_IN_CASE = ("kernel", "hardware", "version", "measured_s")
 
@@ -217,17 +219,13 @@ def main() -> None:
             for name in ends(family, framework, scalars):
                 print(f"{framework:8s} {family:18s} {name} lies at an end of its grid", flush=True)
             found[framework, family] = scalars
-    lines = [
-        "# The fitted scalars of each framework and kernel family, the same on every device.",
-        "# Made by: python validation/calibrate.py (validation/README.md says which pairs --near went on with).",
-        "# generic stands for vllm.",
-        "# transposed_per_clock, spilled_passes: read off long calibration rows of H100 (fp8; SGLang, large heads).",
-    ]
+    path = data_dir("configs") / "implementations.toml"
+    lines = path.read_text(encoding="utf-8").partition("\n[")[0].splitlines()  # what each scalar is stays said
     for framework in ("generic", *FRAMEWORKS):
         for family in FAMILIES:
             scalars = found["vllm" if framework == "generic" else framework, family]
             lines += ["", f"[{framework}.{family}]", *_toml(scalars)]
-    (data_dir("configs") / "implementations.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from simulator.lowering.implementation import Backend, Framework, Implementation
 from simulator.lowering.key_tiles import Operands, add_block_table, add_keys, kv_layout
 from simulator.lowering.layout import SECTOR_BYTES, Runs
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
-from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK
+from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK, SHARPNESS
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
@@ -39,12 +39,10 @@ SCAN_BYTES = 128  # four for each sequence that a warp looks at
 COMBINED_COLUMNS = 128  # of a CTA of FlashAttention-3's combination
 SPILLED = 2  # assumed: times as long where accumulators go through memory
 
+VECTOR_BYTES = 16  # of a load
 VECTOR_STEPS = 4
 """Instructions of an fp32 lane per score beside the exponential: scaled difference, maximum, sum, conversion."""
 
-SHARPNESS = 4
-"""How sharply the slower of products and loads from shared memory bounds their step: both nearly busy, they wait for
-each other.  From FlashAttention on A100, whose kernels with 16 rows a warp take 1.15 times as long as those with 32."""
 
 ONE_WARP_EACH = 128
 """Threads of a CTA that has one warp for each of the four schedulers of an SM."""
@@ -252,7 +250,7 @@ def _launch(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Impl
     shared = shared_bytes(shape, tile)
     cycle_ps = PS_PER_S / hardware.sm.clock_hz
     prologue_ps = scalars.prologue_ps + round(scalars.prologue_cycles * cycle_ps)
-    prologue_ps += round(tile.setup_cycles * cycle_ps)
+    prologue_ps += round(scalars.longer_cycles * cycle_ps) if tile.sets_up_longer else 0
     warmup_ps = round(scalars.warmup_cycles * cycle_ps)
     if plan.persistent:
         item_ps = round(scalars.item_cycles * cycle_ps) if plan.pays_items else 0
@@ -284,7 +282,9 @@ def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars:
             bounds = [part / efficiency for part in products] + softmax
             product = math.ceil(float(np.linalg.norm(bounds, SHARPNESS)))
     else:
-        product = math.ceil(flops / hardware.sm.vector_flops_per_clock + sum(softmax))
+        vectors = tile.keys * head * shape.activation_dtype.bytes // VECTOR_BYTES
+        steps = max(flops, 2 * tile.vector_steps * vectors)
+        product = math.ceil(steps / hardware.sm.vector_flops_per_clock + sum(softmax))
     if shape.kv_dtype is Dtype.FP8 and not tile.multiplies_cache:
         product += int(tile.keys * head * (tile.conversion_cycles or conversion_cycles(hardware, PAIR_CONVERSIONS)))
     return product * (SPILLED if tile.spills else 1)

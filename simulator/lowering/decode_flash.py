@@ -39,7 +39,6 @@ MOST_PLANNED = 992  # sequences up to which FlashAttention-3 plans the splits of
 GRAPH_SPLITS = 32  # bound of vLLM for CUDA graphs (_DEFAULT_MAX_NUM_SPLITS_FOR_CUDA_GRAPH)
 MOST_TWO_LEVEL_HEAD = 128  # vLLM's fork keeps fp8 accumulators twice: 2 x d / 2 registers, beside those of Q K^T
 FA4_HEADS = 256  # largest head size that FlashAttention-3 has kernels for
-FA4_CYCLES = 14000  # of a CTA, keys or none: H100 calibration rows take 9 us a wave of CTAs, most of them without keys
 SCANNED, COMBINE_SCANNED = 31, 32  # sequences whose work a warp adds up at once
 ONE_WARPGROUP_ROWS = 64  # query rows up to which one warpgroup multiplies (use_one_mma_wg)
 
@@ -47,7 +46,7 @@ ONE_WARPGROUP_ROWS = 64  # query rows up to which one warpgroup multiplies (use_
 def flash_plan(shape: AttentionShape, hardware: Hardware, framework: Framework) -> Plan:
     """Return FlashAttention's kernel for a device: 3 where there are bulk copies, otherwise 2."""
     if bulk_copies(hardware) and shape.head_dim > FA4_HEADS:
-        tile = fitting(Tile(128, 64, 384, 2, registers_for(384, 1), setup_cycles=FA4_CYCLES), shape, hardware)
+        tile = fitting(Tile(128, 64, 384, 2, registers_for(384, 1), sets_up_longer=True), shape, hardware)
         splits = GRAPH_SPLITS if shape.batch <= MOST_PLANNED else 1
         return Plan(" fa4", tile, splits, lookups=2, always_combined=splits > 1)
     tile = flash_tile(shape, hardware)

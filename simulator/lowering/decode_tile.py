@@ -36,8 +36,9 @@ class Tile:
     step_keys: int = 0  # keys that are loaded and multiplied together whether there are as many or not; 0: those there
     padded_head: int = 0  # head size its products are padded to
     passes: int = 1  # times that operands cross shared memory for a product
+    vector_steps: int = 0  # instructions of a thread for each 16 bytes of K or V, where they count for more than flops
     turns_queries: bool = False  # rotates and casts its queries itself
-    setup_cycles: int = 0  # of a CTA besides its framework's prologue
+    sets_up_longer: bool = False  # its CTAs take `longer_cycles` besides the prologue
     conversion_cycles: float = (
         0.0  # of the SM for an fp8 number that is multiplied in 16 bits; 0: two conversions a pair
     )
@@ -59,6 +60,7 @@ class Plan:
     head_major: bool = False  # pages hold all tokens of a head together; otherwise all heads of a token
     lookups: int = 0  # reads that a CTA makes one after the other to find its work
     scanned: int = 0  # sequences that a persistent CTA steps over at once, a read each, on the way to its next work
+    keys_first: bool = False  # a CTA reads the first value when it has multiplied its last key
     indexed: bool = False  # each tile waits for the places of its tokens to be read
     always_combined: bool = False  # a second kernel is launched even where there is nothing to add up
     combined_rows: int = 8  # query rows of a CTA of that kernel, and partial rows of each that it has in flight

@@ -46,7 +46,11 @@ MASKED_CONVERSIONS = 1  # of a pair, to half; from there to float takes none (co
 SMALL_SM_BYTES = 128 * 1024
 MASKED_THREADS, MASKED_WARPS = 256, 32  # of a CTA at least; of an SM, by registers
 MASKED_UNROLL = 8  # keys whose V a thread has in flight (V_LOOP_UNROLL)
-MASKED_CYCLES = 4000  # of a CTA that rotates and stores its K and adds up across warps; calibration rows of H100
+MASKED_STEPS = 54
+"""Instructions of a thread of masked attention for a load of 16 bytes, as its source has them: some 20 for page and
+address, eight conversions and eight multiply-adds; with K four shuffles, a quarter as fast as others, their additions,
+and ten for the score (66 in all), with V six for its weight (42)."""
+
 VECTOR_BYTES = 16
 GENERATED_KEYS, GENERATED_STEP = 128, 256  # of a tile; of a step, which is two tiles (numInstsKv)
 GENERATED_STAGES, GENERATED_STAGE_BYTES = 4, 32 * 1024  # K and V of a step: bf16 kernels for 8 queries take 75408 bytes
@@ -156,8 +160,10 @@ def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
     keys = shape.kv_len - shape.first_key
     splits = min(-(-sms * resident // work), -(-keys // per_loop))
     registers = registers_for(threads, resident)
-    tile = Tile(1, max(1, per_loop // 2), threads, 2, registers, matrix=False, combines=True, buffered=False)
+    warps = threads // MASKED_THREADS  # each eight of them as many keys, so that shares need not be whole loops
+    keys = max(1, per_loop // warps // 2)
+    tile = Tile(1, keys, threads, 2 * warps, registers, matrix=False, combines=True, buffered=False)
     splits = launched(splits, key_tiles_of(shape, tile))
     cycles = conversion_cycles(hardware, MASKED_CONVERSIONS)
-    tile = replace(tile, setup_cycles=MASKED_CYCLES, conversion_cycles=cycles)
-    return Plan(" masked", tile, splits, head_major=True)
+    tile = replace(tile, vector_steps=MASKED_STEPS, conversion_cycles=cycles, sets_up_longer=True)
+    return Plan(" masked", tile, splits, head_major=True, keys_first=True)

@@ -1,7 +1,7 @@
 """What distinguishes one framework's kernels of a family from another's beyond tiles and grids.
 
-The scalars stand in configs/implementations.toml.  They are the only fitted numbers of the model: fitted on the
-calibration rows alone, by the command named in that file, the same on every device.
+The scalars stand in configs/implementations.toml, six a family of a framework at most, the same on every device.  They
+are the only numbers of the model from calibration rows: fitted by the command named in that file, or read off them.
 """
 
 from __future__ import annotations
@@ -44,13 +44,16 @@ class Implementation(Spec):
     warmup_cycles: Annotated[int, Field(ge=0)] = 0  # on top of it, of the CTAs that are the first at their place
     item_cycles: Annotated[int, Field(ge=0)] = 0  # of a persistent CTA: each piece of work, besides loads and products
     query_cycles: Annotated[float, Field(ge=0)] = 0.0  # of an SM to turn and cast an element of a query (XQA, Hopper)
+    longer_cycles: Annotated[int, Field(ge=0)] = 0  # a CTA's, besides the prologue (masked attention, FlashAttention-4)
     replay_ps: Annotated[Picoseconds, Field(ge=0)]  # from the end of a graph to the start of its next replay
     matrix_efficiency: Annotated[float, Field(gt=0, le=1)]  # part of the peak matrix rate that the main loop keeps up
     softmax_exposed: Annotated[float, Field(ge=0, le=1)] = 1.0  # part of a prompt's softmax that no product hides
     run_gap_ps: Annotated[Picoseconds, Field(ge=0)] = 0  # DRAM's data bus stands still after a run of a tile's row
     cast_cycles: Annotated[int, Field(ge=0)] = 0  # of an fp8 input's cast, besides loads and stores (quantise.py)
     spilled_passes: Annotated[float, Field(ge=1)] = 1.0  # times spilled operands cross shared memory
-    transposed_per_clock: Annotated[float, Field(gt=0)] = 16.0  # bytes of an fp8 V that an SM turns a clock
+    mask_cycles: Annotated[float, Field(ge=0)] = 0.0  # of a score that Triton's kernel may find outside the window
+    conversion_cycles: Annotated[int, Field(ge=0)] = 0  # of a CTA that writes a token's K and V to an fp8 cache (vLLM)
+    transposed_per_clock: Annotated[float, Field(gt=0)] = 64.0  # bytes of an fp8 V that an SM turns a clock, at most
     fp8_efficiency: Annotated[float | None, Field(gt=0, le=1)] = None  # the same of products in fp8, if it differs
 
     def prologue_at(self, clock_hz: int) -> int:

@@ -90,7 +90,10 @@ def add_keys(
         streams.append(Stream(places, 0, barrier=True))
     place = sequence[:, None] // shape.kv_sharers, head[:, None]
     for base in (operands.key, operands.value):
-        waits = plan is not None and plan.indexed and base == operands.key
+        waits: bool | NDArray[np.bool_] = plan is not None and plan.indexed and base == operands.key
+        if plan is not None and plan.keys_first and base == operands.value:
+            program.add_interleaved(cta[:, None], Op.READ, streams, True)
+            streams, waits = [], np.arange(tiles) == 0
         if base == operands.value and plan is not None and plan.value_dim:
             layout = replace(layout, row_bytes=plan.value_dim * shape.kv_dtype.bytes)
         padding = _padding(base, layout, head[:, None], beyond, keys) if step else None
@@ -104,7 +107,7 @@ def _tile_streams(
     place: tuple[IntArray, IntArray],
     keys: tuple[IntArray, IntArray],
     cycles: IntArray,
-    waits: bool,
+    waits: bool | NDArray[np.bool_],
     together: bool,
     padding: Runs | None,
 ) -> list[Stream]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.hardware import Hardware
-from simulator.lowering.attention import PARTIAL_BYTES, SHARPNESS, softmax_cycles
+from simulator.lowering.attention import PARTIAL_BYTES, softmax_cycles
 from simulator.lowering.decode_tile import group_of
 from simulator.lowering.elementwise import lower_copy
 from simulator.lowering.implementation import Backend, Framework, Implementation
@@ -22,15 +22,10 @@ from simulator.lowering.key_tiles import Operands, add_block_table, add_keys
 from simulator.lowering.layout import Matrix, Runs
 from simulator.lowering.prefill_plan import PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
-from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK
+from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK, SHARPNESS
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
-
-MASK_CYCLES = 0.5
-"""SM cycles per score in which Triton's kernel finds whether a tile is in the window: a mask of positions, its maximum
-over the CTA, and a branch on it.  Read off H100 calibration rows of windows: those with an fp8 cache, most of whose
-tiles are masked, show 0.77; over all of them, spilled outputs included, 0.4 has less error than 0.5, 0.6 and 0.77."""
 
 REGISTERS = 65536
 COMBINED_ROWS = 8
@@ -53,7 +48,7 @@ def lower_prefill(
     sum of the parts where the keys of tiles are split."""
     plan = prefill_plan(shape, hardware, framework, backend)
     tiles = _Tiles(shape, plan)
-    turnover, masked = 0, mask_cycles(plan)
+    turnover, masked = 0, mask_cycles(plan, scalars)
     prologue_ps = scalars.prologue_at(hardware.sm.clock_hz)
     if plan.persistent:  # the next tile's queries come when the last one's are done with; its first softmax is alone
         alone = 2 * (1 - scalars.softmax_exposed) * half_softmax_cycles(plan, hardware)
@@ -299,7 +294,7 @@ def step_cycles(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, sc
             loads *= scalars.spilled_passes
         product = (product**SHARPNESS + loads**SHARPNESS) ** (1 / SHARPNESS)
     if plan.masks_window:
-        product += mask_cycles(plan) / 2
+        product += mask_cycles(plan, scalars) / 2
     softmax = half_softmax_cycles(plan, hardware)
     if plan.overlaps:
         return math.ceil(max(product, softmax))
@@ -313,9 +308,9 @@ def half_softmax_cycles(plan: PrefillPlan, hardware: Hardware) -> float:
     return sum(softmax_cycles(plan.queries * plan.keys, hardware)) / 2
 
 
-def mask_cycles(plan: PrefillPlan) -> int:
+def mask_cycles(plan: PrefillPlan, scalars: Implementation) -> int:
     """Return the SM cycles in which a whole tile is found to be masked, or not."""
-    return math.ceil(plan.queries * plan.keys * MASK_CYCLES)
+    return math.ceil(plan.queries * plan.keys * scalars.mask_cycles)
 
 
 def _launch(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, scalars: Implementation) -> Launch:
@@ -325,5 +320,5 @@ def _launch(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, scalar
         registers = 168
     shared = shared_bytes(shape, plan, hardware)
     prologue_ps = scalars.prologue_at(hardware.sm.clock_hz)
-    warmup_ps = plan.warmup_cycles * PS_PER_S // hardware.sm.clock_hz
+    warmup_ps = scalars.warmup_cycles * PS_PER_S // hardware.sm.clock_hz if plan.warms_up else 0
     return Launch(plan.threads, registers, shared, plan.stages, prologue_ps, warmup_ps, run)

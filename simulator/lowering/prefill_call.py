@@ -33,12 +33,6 @@ from simulator.trace.record import TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
 
-CONVERSION_CYCLES = 2500
-"""Cycles by which a CTA of vLLM lives longer when it converts its token to fp8: a thread divides and rounds 8 elements
-of K, then 8 of V, one after the other.  Of 1200, 2500 and 4100 the least error over 130 fp8 rows of H100's calibration
-rows.  Those of head size 64 with few heads, where attention takes little, show 1200 against bf16 (0.2 to 0.35 ns a
-token with 128 elements of K, 16 CTAs an SM); head size 128 is short of something else (DEVIATIONS 31)."""
-
 
 def lower_cache_write(
     shape: AttentionShape,
@@ -55,7 +49,7 @@ def lower_cache_write(
     if framework is Framework.VLLM:
         threads = min(512, shape.kv_heads * shape.head_dim)
         if shape.kv_dtype is Dtype.FP8:
-            prologue_ps += CONVERSION_CYCLES * PS_PER_S // hardware.sm.clock_hz
+            prologue_ps += scalars.conversion_cycles * PS_PER_S // hardware.sm.clock_hz
         how = KvWriteKernel("reshape_and_cache", 1, threads, 40, prologue_ps, in_turn=True)
         yield lower_kv_write(write, layout, kernel, None, 0, how)
         return

@@ -43,10 +43,6 @@ UNEQUAL_HEAD, UNEQUAL_VALUES = 192, 128
 """SGLang's rows of head size 192 are MiMo's, whose values are narrower: longer ones take as long as that would."""
 
 ALONG_HEAD, ALONG_SEQUENCES, ALONG_QUERIES = "tile head sequence", "tile sequence head", "sequence head tile"
-FMHA_HOPPER_CYCLES = 6000
-"""What TensorRT-LLM's kernels for Hopper take once, but for head size 128 in bf16: read off short calibration rows of
-H100, which take 3 us longer with any other head size and with an fp8 cache.  Why is not known (DEVIATIONS 30)."""
-
 WARP_GROUP = 128  # threads that share the work of one asynchronous product
 
 
@@ -78,7 +74,7 @@ class PrefillPlan:
     splits: int = 1  # CTAs that share the keys of a tile
     chunk: int = 0  # keys of a split, from the first key on; 0: an even share of the keys that the tile sees
     order: str = ALONG_HEAD  # of its tiles: what changes from one CTA to the next, then what, then what
-    warmup_cycles: int = 0  # of a CTA that is the first at its place, besides its set-up
+    warms_up: bool = False  # a CTA that is the first at its place takes `warmup_cycles` besides its set-up
 
 
 def prefill_plan(
@@ -294,8 +290,7 @@ def _fmha_v2(shape: AttentionShape, capability: int) -> PrefillPlan:
         narrow = shape.kv_dtype is Dtype.FP8
         keys *= 2 if narrow and d > 64 else 1
         plan = PrefillPlan(" fmha", 128, keys, 3 * WARP_GROUP, 4, padded_head=padded)  # one buffer of queries
-        warmup = 0 if d == 128 and not narrow else FMHA_HOPPER_CYCLES
-        return replace(plan, multiplies_cache=narrow, transposes=narrow, warmup_cycles=warmup)
+        return replace(plan, multiplies_cache=narrow, transposes=narrow, warms_up=d != 128 or narrow)  # DEVIATIONS 30
     if capability >= CONSUMER_BLACKWELL and d in (128, 256) and shape.causal and not _windowed(shape):
         # a warp of its own loads, those that multiply have an SM to themselves: nothing hides their softmax
         return PrefillPlan(" fmha ws", 64, 128, 160, 2, warp_rows=16, serial=True)

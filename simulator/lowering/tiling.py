@@ -21,7 +21,10 @@ from simulator.workload.operators import GemmShape
 K_BYTES = 128
 """Bytes of a row of either operand in one stage: 64 columns of 16 bits (TK = 64 in the kernel names)."""
 
-SHARPNESS = 4  # how closely an estimate follows its slowest part alone
+SHARPNESS = 4
+"""How closely a time follows the slowest of several parts alone, which wait for each other where they are nearly as
+slow: between their sum (1) and that one (endless).  Assumed, the same for products and attention."""
+
 RESERVED_SHARED_BYTES = 16756  # barriers and the epilogue's staging in the kernels' launch configurations
 STORED, BULK_STORED = 10, 64
 """Outputs a cycle with which a CTA ends.  Before bulk copies accumulators of 4 bytes go into shared memory and out at
