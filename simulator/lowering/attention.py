@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_plan import decode_plan
 from simulator.lowering.decode_tile import (
+    VECTOR_BYTES,
     Plan,
     Tile,
     conversion_cycles,
@@ -39,10 +40,8 @@ SCAN_BYTES = 128  # four for each sequence that a warp looks at
 COMBINED_COLUMNS = 128  # of a CTA of FlashAttention-3's combination
 SPILLED = 2  # assumed: times as long where accumulators go through memory
 
-VECTOR_BYTES = 16  # of a load
 VECTOR_STEPS = 4
 """Instructions of an fp32 lane per score beside the exponential: scaled difference, maximum, sum, conversion."""
-
 
 ONE_WARP_EACH = 128
 """Threads of a CTA that has one warp for each of the four schedulers of an SM."""

@@ -10,6 +10,7 @@ from simulator.workload.operators import AttentionShape
 SM_REGISTERS = 65536
 MOST_REGISTERS = 255  # of a thread
 REGISTER_STEP = 8
+VECTOR_BYTES = 16  # of a thread's load
 HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120  # compute capabilities
 CONVERSIONS_BEFORE, CONVERSIONS = 16, 64  # of type, of an SM a clock: before Hopper and since
 FP32_BYTES = 4
@@ -39,9 +40,7 @@ class Tile:
     vector_steps: int = 0  # instructions of a thread for each 16 bytes of K or V, where they count for more than flops
     turns_queries: bool = False  # rotates and casts its queries itself
     sets_up_longer: bool = False  # its CTAs take `longer_cycles` besides the prologue
-    conversion_cycles: float = (
-        0.0  # of the SM for an fp8 number that is multiplied in 16 bits; 0: two conversions a pair
-    )
+    conversion_cycles: float = 0.0  # of the SM for an fp8 number multiplied in 16 bits; 0: two conversions a pair
     exchanged_rows: int = 0  # rows of partial outputs that warps of a CTA write and read in shared memory at its end
     exchanges: int = 0  # times that these cross shared memory
 

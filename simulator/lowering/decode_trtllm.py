@@ -18,6 +18,7 @@ from simulator.lowering.decode_tile import (
     BLACKWELL,
     CONSUMER_BLACKWELL,
     HOPPER,
+    VECTOR_BYTES,
     Plan,
     Tile,
     conversion_cycles,
@@ -51,7 +52,6 @@ MASKED_STEPS = 54
 address, eight conversions and eight multiply-adds; with K four shuffles, a quarter as fast as others, their additions,
 and ten for the score (66 in all), with V six for its weight (42)."""
 
-VECTOR_BYTES = 16
 GENERATED_KEYS, GENERATED_STEP = 128, 256  # of a tile; of a step, which is two tiles (numInstsKv)
 GENERATED_STAGES, GENERATED_STAGE_BYTES = 4, 32 * 1024  # K and V of a step: bf16 kernels for 8 queries take 75408 bytes
 # of shared memory (head size 64), 141968 (128) and 144016 (256; kernelMetaInfo.h), so that wider tiles come in parts
@@ -160,9 +160,9 @@ def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
     keys = shape.kv_len - shape.first_key
     splits = min(-(-sms * resident // work), -(-keys // per_loop))
     registers = registers_for(threads, resident)
-    warps = threads // MASKED_THREADS  # each eight of them as many keys, so that shares need not be whole loops
-    keys = max(1, per_loop // warps // 2)
-    tile = Tile(1, keys, threads, 2 * warps, registers, matrix=False, combines=True, buffered=False)
+    larger = threads // MASKED_THREADS
+    keys = max(1, per_loop // larger // 2)  # shares of a CTA need not be whole loops
+    tile = Tile(1, keys, threads, 2 * larger, registers, matrix=False, combines=True, buffered=False)
     splits = launched(splits, key_tiles_of(shape, tile))
     cycles = conversion_cycles(hardware, MASKED_CONVERSIONS)
     tile = replace(tile, vector_steps=MASKED_STEPS, conversion_cycles=cycles, sets_up_longer=True)

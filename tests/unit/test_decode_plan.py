@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from test_lowering_attention import (
 )
 
 from simulator.hardware import Dtype
-from simulator.lowering.attention import lower_decode
+from simulator.lowering.attention import lower_decode, softmax_cycles
 from simulator.lowering.decode_plan import Plan, decode_plan
 from simulator.lowering.implementation import Backend, Framework, Implementation
 from simulator.trace.record import Op, TracedKernel
@@ -475,3 +476,17 @@ def test_four_warps_of_flashinfer_exchange_what_they_add_up() -> None:
     assert set(writes.compute_cycles) == {10 * 64 * 1024 // 128}
     wide = main_kernel("l40s", Framework.SGLANG, heads=8 * 32, head_dim=256, kv_dtype=Dtype.FP8)
     assert not only(records_of(wide), Op.WRITE).compute_cycles.any()  # rows of a group of 32 are dealt to the warps
+
+
+def test_masked_attention_multiplies_all_keys_before_it_reads_a_value() -> None:
+    """A CTA of 1024 threads walks 128 keys of 256 bytes in two tiles: K of both, then V of both, which waits.  A tile
+    of 64 keys is a load of 16 bytes by each of 1024 threads: 54 instructions at 128 a clock are 432 cycles,
+    beside those of the softmax."""
+    kernel = main_kernel("h100-sxm", Framework.TRTLLM, batch=1, kv_len=128, kv_heads=32)
+    records = records_of(kernel)
+    mine = only(records[records.requester == 0], Op.READ)[-4:]
+    assert [mine.address[i] < VALUE for i in range(4)] == [True, True, False, False]
+    assert mine.barrier.tolist() == [0, 0, 1, 0]
+    exponentials, others = softmax_cycles(64, device("h100-sxm"))
+    assert set(mine.compute_cycles.tolist()) == {math.ceil(432 + (exponentials + others) / 2)}
+    assert kernel.header.stages == 8  # eight times 16 bytes of each thread are on their way
