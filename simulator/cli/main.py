@@ -43,6 +43,7 @@ for command in (run, replay, trace, compare, predict, bench, validate, list_comm
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     gc.set_threshold(GARBAGE)
+    _replace_closed_streams()
     try:
         code = cli.main(arguments, prog_name="tierscope", standalone_mode=False)
         sys.stdout.flush()
@@ -71,6 +72,13 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"cannot write to standard output: {error.strerror}; name a file with --output")
     except Exception as error:
         return _crash(error)
+
+
+def _replace_closed_streams() -> None:
+    """Let what is written to a stream that the caller has closed (``>&-``) go nowhere, as it asks for."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
 
 
 def _drop_output() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commandline import SMALL, Command
+from commandline import ROOT, SMALL, Command
 
 from simulator.config import data_dir
 
@@ -498,6 +499,15 @@ def test_a_place_that_takes_nothing(tierscope: Command, tmp_path: Path, option: 
 def test_a_standard_output_that_takes_nothing(tierscope: Command) -> None:
     with open("/dev/full", "w") as full:
         assert_refused(tierscope("list", "models", stdout=full), "No space left")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="file descriptors are closed by a shell")
+@pytest.mark.parametrize(("closed", "name", "code"), [(">&-", "hardware", 0), ("2>&-", "nothing", 2)])
+def test_a_closed_stream_is_no_error_of_its_own(tmp_path: Path, closed: str, name: str, code: int) -> None:
+    line = f'"{sys.executable}" -m simulator list {name} {closed}'
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 def test_a_failed_run_leaves_the_old_file(tierscope: Command, tmp_path: Path) -> None:
