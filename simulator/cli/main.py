@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import sys
 
@@ -78,7 +79,7 @@ def _replace_closed_streams() -> None:
     """Let what is written to a stream that the caller has closed (``>&-``) go nowhere, as it asks for."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))
+            setattr(sys, name, io.StringIO())
 
 
 def _drop_output() -> None:

@@ -112,11 +112,18 @@ def _by_stacks(device: Hardware, base: Hardware, name: str) -> Iterator[Derived]
         yield Derived("l2.slices", max(1, round(base.l2.slices * new / (old * step))) * step, why)
         if sites:
             yield Derived("l2.slice_sites", sites, why)
+    if more := _before_memory_ps(base) - _before_memory_ps(device):
+        why = f"{name}'s DRAM latency in ns, with the row open: less tRP + tRCD of {device.hbm.standard.upper()}"
+        yield Derived("hbm.latency", f"{max(1, base.hbm.latency_ps + more)} ps", why)
     if device.hbm.standard != base.hbm.standard:
-        opening = base.hbm.t_rp_ps + base.hbm.t_rcd_ps - device.hbm.t_rp_ps - device.hbm.t_rcd_ps
-        why = f"{name} in ns, with the row open: less tRP + tRCD of {device.hbm.standard.upper()}"
-        yield Derived("hbm.latency", f"{max(1, base.hbm.latency_ps + opening)} ps", why)
         yield Derived("hbm.refresh", "spread", f"the refresh time of {device.hbm.standard.upper()} is lost")
+
+
+def _before_memory_ps(device: Hardware) -> int:
+    """Return what a miss of a pointer chase takes between L2 and an open row: half of them cross to the other
+    partition, and each opens a row."""
+    crossing = (device.l2.cross_latency_ps or 0) // 2 if device.l2.partitions == 2 else 0
+    return crossing + device.hbm.t_rp_ps + device.hbm.t_rcd_ps
 
 
 def _by_slices(device: Hardware, base: Hardware, name: str) -> Iterator[Derived]:
@@ -135,7 +142,7 @@ def _by_slices(device: Hardware, base: Hardware, name: str) -> Iterator[Derived]
 def _by_bandwidth(device: Hardware, base: Hardware, name: str) -> Iterator[Derived]:
     """Bytes in flight are the base's, and more where memory would not be filled."""
     hbm, l2 = device.hbm, device.l2
-    latency_ps = l2.hit_latency_ps + (l2.cross_latency_ps or 0) // 2 + hbm.t_rp_ps + hbm.t_rcd_ps + hbm.latency_ps
+    latency_ps = l2.hit_latency_ps + _before_memory_ps(device) + hbm.latency_ps
     needed = hbm.peak_bytes_per_s * latency_ps / units.PS_PER_S
     of_sm = IN_FLIGHT_MARGIN * LOADED * needed / device.sm.count
     if of_sm > base.sm.outstanding_bytes:

@@ -45,8 +45,9 @@ def _fails(folder: Path, base: str, text: str) -> str:
 
 
 def _dram_latency_ps(spec: Hardware) -> float:
-    opening = spec.hbm.t_rp_ps + spec.hbm.t_rcd_ps
-    return spec.l2.hit_latency_ps + (spec.l2.cross_latency_ps or 0) / 2 + opening + spec.hbm.latency_ps
+    """Return a hop of a pointer chase: half of them cross to the other partition, and each opens a row."""
+    crossing = (spec.l2.cross_latency_ps or 0) / 2 if spec.l2.partitions == 2 else 0
+    return spec.l2.hit_latency_ps + crossing + spec.hbm.t_rp_ps + spec.hbm.t_rcd_ps + spec.hbm.latency_ps
 
 
 @PAIRS
@@ -110,6 +111,11 @@ def test_another_memory_brings_its_timing_and_keeps_the_latency(tmp_path: Path) 
     assert device.hbm.t_ras_ps == load("rtx-pro-6000").spec.hbm.t_ras_ps
     assert device.hbm.refresh == "spread" and device.hbm.t_rfc_ps > base.hbm.t_rfc_ps
     assert _dram_latency_ps(device) == _dram_latency_ps(base)
+
+
+def test_one_partition_in_place_of_two_keeps_the_latency_of_memory(tmp_path: Path) -> None:
+    device = _load(tmp_path, "h100-sxm", "l2.partitions = 1").spec
+    assert _dram_latency_ps(device) == _dram_latency_ps(load("h100-sxm").spec)
 
 
 def test_a_base_may_be_a_file_beside_it_with_a_base_of_its_own(tmp_path: Path) -> None:
