@@ -42,6 +42,7 @@ class GemmCase(Case):
     k: Count
     dtype: Dtype = Dtype.BF16
     weight_copies: Count = 1
+    calls: Annotated[int, Field(ge=0, le=1 << 16)] = 0  # of a graph, copies in turn; 0: one with each copy
     tile_m: Annotated[int, Field(ge=0, le=1024)] = 0  # rows of x and of w that a CTA takes; 0: the library's choice
     tile_n: Annotated[int, Field(ge=0, le=1024)] = 0
     raster_rows: Annotated[int, Field(ge=0, le=1 << 16)] = 0  # of tiles that advance together; 1: row-major; 0: usual

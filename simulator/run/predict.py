@@ -105,12 +105,13 @@ def predict(
         return lower(call) if reshape is None else [reshape(kernel) for kernel in lower(call)]
 
     calls = _Calls(case.weight_copies if isinstance(case, GemmCase) else 1, kernels, touched)
+    in_graph = (isinstance(case, GemmCase) and case.calls) or calls.count
     device = Device(hardware, room=_spare_room())
     runs, count = _replay(case, calls, device)
     _rooms.append(device.room)
     time_ps = runs[-1].end_ps - runs[0].ready_ps
     if case.launch is LaunchMode.GRAPH:
-        time_ps = _replayed_ps(time_ps * calls.count // count, scalars, hardware) * count // calls.count
+        time_ps = _replayed_ps(time_ps * in_graph // count, scalars, hardware) * count // in_graph
     return _prediction(runs, count, time_ps, hardware)
 
 

@@ -106,6 +106,14 @@ def test_a_replay_waits_for_half_a_tick_that_its_calls_share() -> None:
         assert predict(case, device).time_s - predict(case, usual).time_s == pytest.approx(wait_s, abs=1e-12)
 
 
+def test_a_graph_may_call_one_weight_several_times() -> None:
+    """The gap between replays is shared by five calls, the tick of a device without one aside."""
+    device = hardware.load(A100).spec
+    gap_ps = implementations(product().framework).gemm.model_copy(update={"replay_ps": 5_000_000})
+    once, often = (predict(product(calls=calls), device, gap_ps).time_s for calls in (0, 5))
+    assert once - often == pytest.approx(4e-6)
+
+
 @pytest.mark.parametrize(
     ("kernel", "framework", "more", "stores"),
     [

@@ -187,6 +187,16 @@ def test_sglang_runs_the_kernel_that_a_row_names(tmp_path: Path, place: str, sou
         assert row.case.backend == told
 
 
+@pytest.mark.parametrize(
+    ("place", "copies", "calls"), [("h100_sxm/sglang/0.5.6.post2", 1, 5), ("h100_sxm/sglang/0.5.14", 6, 0)]
+)
+def test_an_older_collector_called_one_weight_five_times(tmp_path: Path, place: str, copies: int, calls: int) -> None:
+    write(tmp_path, "gemm", [GEMM], place)
+    (row,), _ = select(GEMM_SUITE, database.at(tmp_path), Selection())
+    assert isinstance(row.case, GemmCase)
+    assert (row.case.weight_copies, row.case.calls) == (copies, calls)
+
+
 def test_weight_copies() -> None:
     mib = 2**20
     assert [weight_copies("trtllm", size * mib, 50 * mib) for size in (1, 10, 20, 49, 50, 51, 400)] == [

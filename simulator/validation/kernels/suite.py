@@ -25,6 +25,7 @@ MB = 10**6
 PAGE_TOKENS = 64
 WEIGHT_COPIES = 6
 TRTLLM_MOST_COPIES = 5
+ONE_WEIGHT, ONE_WEIGHT_BY = {"weight_copies": 1, "calls": 5}, (Framework.SGLANG, "0.5.6.post2")
 
 DEVICES = {
     "a100_sxm": "a100-sxm-80gb",
@@ -85,10 +86,11 @@ def measured_call(kernel: type[KernelCase], framework: str, version: str, source
 
     The collector of vLLM 0.22.0's rows (aiconfigurator's collect_attn.py of that time) calls `forward` alone, out of
     which vLLM had by then taken the storing (its pull requests 25954 and 35422).  Calls of 0.24.0 have it again: the
-    calibration rows of H100 take as long as both.
+    calibration rows of H100 take as long as both.  That of SGLang 0.5.6's products (collect_gemm.py, said to be for
+    0.5.5) called one weight five times a graph; later ones have a weight for each call.
     """
     if kernel is GemmCase:
-        return {"framework": framework}
+        return {"framework": framework} | (ONE_WEIGHT if (framework, version) == ONE_WEIGHT_BY else {})
     call = {"framework": framework, "kv_write": (framework, version) != (Framework.VLLM, "0.22.0")}
     if framework == Framework.SGLANG and source in set(Backend):
         call["backend"] = source
