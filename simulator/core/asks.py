@@ -8,8 +8,6 @@ is pending asked for before.
 
 from __future__ import annotations
 
-import numpy as np
-
 from simulator.core import scalar
 from simulator.core.compiled import called, small_function
 from simulator.core.dram_places import WHOLE
@@ -17,7 +15,8 @@ from simulator.core.dram_state import NEVER
 from simulator.core.l2 import cross
 from simulator.core.layout import Int64Array
 from simulator.core.ledger import note_crossing
-from simulator.core.mshr import fetch, fetch_line
+from simulator.core.mshr import fetch_group, fetch_line
+from simulator.core.prefetch import prefetch
 from simulator.core.sets import LATEST, READY
 from simulator.core.state import ASK_ROOM, Parameters
 
@@ -45,6 +44,7 @@ def fills(m: Int64Array, entry: int, word: int, place: int, way: int) -> None:
     m[entry + word + 1] = way
     m[entry + word + 2] = m[place + LATEST]
     m[place + LATEST] = PENDING
+    prefetch(m, place + READY + way)
 
 
 @small_function
@@ -56,7 +56,7 @@ def arrives(m: Int64Array, entry: int, word: int, when: int) -> None:
 
 
 @small_function
-def ask(m: Int64Array, p: Parameters, k: int, now: int, whole: bool) -> None:
+def ask(m: Int64Array, p: Parameters, k: int, now: int, whole: bool, steady: bool) -> None:
     """Ask for all that is pending, whole groups or lines, in the order in which it was found."""
     end = p.at.asks + m[scalar.ASKS] * ASK_WORDS
     m[scalar.ASKS] = 0
@@ -66,15 +66,10 @@ def ask(m: Int64Array, p: Parameters, k: int, now: int, whole: bool) -> None:
         if size > 0:
             group = m[entry + CHANNEL_GROUP]
             if whole:
-                came = fetch(m, p, k, group, m[entry + ACCESS], np.int64(WHOLE), size, now)
+                came = fetch_group(m, p, k, group, m[entry + ACCESS], size, now, steady)
             else:
-                channel, bank, row, first = (
-                    m[entry + CHANNEL] & LANES,
-                    m[entry + BANK],
-                    m[entry + ROW],
-                    m[entry + FIRST],
-                )
-                came = fetch_line(m, p, k, group, channel, bank, row, first != 0, size, now)
+                channel, bank, row = m[entry + CHANNEL] & LANES, m[entry + BANK], m[entry + ROW]
+                came = fetch_line(m, p, k, group, channel, bank, row, m[entry + FIRST] != 0, size, now, steady)
             ready = max(ready, came)
             arrives(m, entry, SET, ready)
         if p.partitions > 1 and m[entry + CROSSING] > 0:
@@ -87,13 +82,19 @@ def ask(m: Int64Array, p: Parameters, k: int, now: int, whole: bool) -> None:
 @called
 def ask_groups(m: Int64Array, p: Parameters, k: int, now: int) -> None:
     """Ask for the whole groups that are pending, at `now`."""
-    ask(m, p, k, now, True)
+    if p.dram.steady:
+        ask(m, p, k, now, True, True)
+    else:
+        ask(m, p, k, now, True, False)
 
 
 @called
 def ask_lines(m: Int64Array, p: Parameters, k: int, now: int) -> None:
     """Ask for the lines that are pending, at `now`."""
-    ask(m, p, k, now, False)
+    if p.dram.steady:
+        ask(m, p, k, now, False, True)
+    else:
+        ask(m, p, k, now, False, False)
 
 
 @small_function

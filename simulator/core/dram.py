@@ -16,7 +16,8 @@ import numpy as np
 
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, small_function
-from simulator.core.dram_places import WHOLE, lane_of, locate, queue_of
+from simulator.core.dram_places import WHOLE, gates_of, lane_of, line_at, locate
+from simulator.core.dram_refresh import clock_of, refresh_unit, wall_time, work_time
 from simulator.core.dram_state import (
     ACTIVATE,
     BANK_WORDS,
@@ -25,18 +26,14 @@ from simulator.core.dram_state import (
     COLUMN_FROM,
     COMMAND,
     COPY_OF,
-    DUE,
     EPOCH,
-    EPOCHS,
     FIRST_OF_BANK_GROUPS,
-    LOST,
     MIXED,
     NEVER,
     OLD_CLOSES,
     OLD_COLUMN_FROM,
     OLD_ROW,
     READS,
-    REFRESH_WORDS,
     ROW,
     VERSION,
     VERSION_WORDS,
@@ -45,53 +42,6 @@ from simulator.core.dram_state import (
 from simulator.core.gates import use_all, use_lane
 from simulator.core.layout import KERNEL_RUN_GAP, KERNEL_RUNS, KERNEL_WORDS, Int64Array
 from simulator.core.state import Parameters
-
-
-@small_function
-def refresh_unit(p: DramParameters, group: int, bank: int) -> int:
-    """Return the place of the refresh unit of a bank."""
-    unit = group * p.refresh_units + (bank if p.refresh_units > 1 else 0)
-    return p.refresh_at + unit * REFRESH_WORDS
-
-
-@small_function
-def work_time(m: Int64Array, p: DramParameters, unit: int, now: int) -> int:
-    """Carry out the refreshes of a unit that are due; return `now` on the clock that stands still during all-bank
-    refresh (ps)."""
-    if p.refresh_period_ps >= NEVER:
-        return now
-    due = m[unit + DUE]
-    lost = m[unit + LOST]
-    if now - lost >= due:
-        passed = (now - lost - due) // (p.refresh_period_ps + p.refresh_lost_ps) + 1
-        due += passed * p.refresh_period_ps
-        lost += passed * p.refresh_lost_ps
-        m[unit + DUE] = due
-        m[unit + LOST] = lost
-        m[unit + EPOCHS] += passed
-    return max(now - lost, due - p.refresh_period_ps)
-
-
-@small_function
-def clock_of(m: Int64Array, p: DramParameters, group: int, bank: int, now: int) -> tuple[int, int, int]:
-    """Return `now` as `work_time`, when a bank is next refreshed on that clock, and its refreshes so far."""
-    if p.refresh_period_ps >= NEVER:
-        return now, NEVER, 0
-    unit = refresh_unit(p, group, bank)
-    start = work_time(m, p, unit, now)
-    return start, m[unit + DUE], m[unit + EPOCHS]
-
-
-@small_function
-def wall_time(m: Int64Array, p: DramParameters, group: int, bank: int, time: int) -> int:
-    """Return a time of the clock of `work_time` as simulated time (ps)."""
-    if p.refresh_lost_ps == 0:
-        return time
-    unit = refresh_unit(p, group, bank)
-    wall = time + m[unit + LOST]
-    if time >= m[unit + DUE]:
-        wall += ((time - m[unit + DUE]) // p.refresh_period_ps + 1) * p.refresh_lost_ps
-    return wall
 
 
 @small_function
@@ -141,14 +91,15 @@ def open_row(
     epoch: int,
     current: int,
     stands: bool,
+    steady: bool,
 ) -> tuple[int, int, int]:
     """Activate a row of a bank, or `rows` one after the other, the one that `stands` open being closed before; return
     when the (last) activate goes out, how long refresh held it up (ps), and the bank's refreshes before it."""
     opens = use(m, gates + ACTIVATE * p.gate_words, lane, p.group_channels, start, rows * p.activate_ps)
-    if p.activate_group_ps > 0:
+    if not steady and p.activate_group_ps > 0:
         opens = max(opens, use(m, columns + p.gate_words, lane, p.group_channels, start, rows * p.activate_group_ps))
     closes = max(start, m[record + CLOSE_FROM])
-    if p.activate_command_ps > 0:
+    if not steady and p.activate_command_ps > 0:
         issued = use_commands(m, p, gates + COMMAND * p.gate_words, lane, start, rows, stands)
         opens = max(opens, issued)
         closes = max(closes, issued)
@@ -159,12 +110,13 @@ def open_row(
         m[record + OLD_COLUMN_FROM] = m[record + COLUMN_FROM]
         m[record + OLD_CLOSES] = closes
     else:
-        after = due if current > epoch else due - p.refresh_period_ps
         opens = max(opens, closes if m[record + ROW] < 0 else start)
-        shut = max(0, after + p.refresh_shut_ps - opens)
-        opens += shut
+        if not steady:
+            after = due if current > epoch else due - p.refresh_period_ps
+            shut = max(0, after + p.refresh_shut_ps - opens)
+            opens += shut
         m[record + OLD_ROW] = -1
-    if opens >= due and current == epoch:
+    if not steady and opens >= due and current == epoch:
         shut += max(0, due + p.refresh_shut_ps - opens)
         opens = max(opens, due + p.refresh_shut_ps)
         current += 1
@@ -184,15 +136,17 @@ def serve(
     runs: int,
     now: int,
     write: bool,
+    steady: bool,
 ) -> tuple[int, int]:
     """Make `count` consecutive accesses to a row, in one lane of a channel group or in all; return when the last one
     has been transferred and when the first left the controller's queue, for the bank or for the bus (ps).
 
-    `runs`: rows to open whatever is open (0: the row, if it is not).  The closed form for `count` is what single
+    `runs`: rows to open whatever is open (0: the row, if it is not).  `steady`: a constant, see `DramParameters`, that
+    leaves out what it makes impossible.  The closed form for `count` is what single
     accesses one after the other come to, since tCCD_L is at least the transfer.
     """
-    start, due, epoch = clock_of(m, p, group, bank, now)
-    gates = p.gates_at + group * p.group_words
+    start, due, epoch = (now, NEVER, 0) if steady else clock_of(m, p, group, bank, now)
+    gates = gates_of(p, group)
     columns = gates + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * p.gate_words
     record = record_of(m, p, group, bank, lane)
     channels = p.group_channels if lane == WHOLE else 1
@@ -202,8 +156,8 @@ def serve(
     ready = use(m, gates + BUS * p.gate_words, lane, p.group_channels, start, busy)
     ready = max(ready, use(m, columns, lane, p.group_channels, start, count * column))
     left = max(ready, m[record + COLUMN_FROM])
-    current = epoch + (left >= due)
-    stands = (m[record + ROW] >= 0) & (m[record + EPOCH] >= current)
+    current = epoch if steady else epoch + (left >= due)
+    stands = (m[record + ROW] >= 0) & (steady or m[record + EPOCH] >= current)
     last = left + more
     waited = shut = 0
     if runs == 0 and stands and m[record + ROW] == row:
@@ -217,7 +171,9 @@ def serve(
         m[counters + counter.ROW_HITS] += count * channels
     else:
         rows = max(1, runs)
-        left, shut, current = open_row(m, p, gates, columns, record, lane, rows, start, due, epoch, current, stands)
+        left, shut, current = open_row(
+            m, p, gates, columns, record, lane, rows, start, due, epoch, current, stands, steady
+        )
         begins = max(ready, left + (p.t_rcd_wr_ps if write else p.t_rcd_ps))
         shut = min(shut, begins - ready)
         waited = begins - ready - shut
@@ -225,17 +181,20 @@ def serve(
         closes = max(left + p.t_ras_ps, last + (p.write_recovery_ps if write else p.t_rtp_ps))
         m[record + COLUMN_FROM] = last + column
         m[record + EPOCH] = current
-        m[record + ROW] = -1 if p.closed_page else row
-        m[record + CLOSE_FROM] = closes + p.t_rp_ps if p.closed_page else closes
+        m[record + ROW] = row
+        m[record + CLOSE_FROM] = closes
+        if not steady and p.closed_page:
+            m[record + ROW] = -1
+            m[record + CLOSE_FROM] = closes + p.t_rp_ps
         busy = max(busy, rows * p.activate_ps)
         m[counters + counter.ROW_HITS] += (count - rows) * channels
         m[counters + (counter.ROW_CONFLICTS if stands else counter.ROW_MISSES)] += rows * channels
     m[counters + counter.DRAM_BUSY_PS] += busy * channels
-    end = wall_time(m, p, group, bank, last + p.burst_ps)
+    end = last + p.burst_ps if steady else wall_time(m, p, group, bank, last + p.burst_ps)
     m[scalar.SERVED_CONFLICT] = waited if stands else 0
     m[scalar.SERVED_REFRESH] = shut + (end - now) - (last + p.burst_ps - start)
     m[scalar.SERVED_OPENING] = 0 if stands else min(waited, p.t_rcd_ps)
-    return end, wall_time(m, p, group, bank, left)
+    return end, left if steady else wall_time(m, p, group, bank, left)
 
 
 @small_function
@@ -266,7 +225,7 @@ def serve_lanes(
         record_of(m, p, group, bank, lane)  # before the shared one, of which it may be a copy, changes
     end = now
     for lane in range(p.group_channels):
-        done, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write)
+        done, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write, False)
         end = max(end, done)
         record = shared + (1 + lane) * BANK_WORDS
         m[shared + ROW] = m[record + ROW]
@@ -293,13 +252,14 @@ def serve_any(
     runs: int,
     now: int,
     write: bool,
+    steady: bool,
 ) -> int:
     """Make `count` accesses to a row in one lane of a channel group or in all; return when the last has been
     transferred (ps)."""
     version = p.version_at + (group * p.banks + bank) * VERSION_WORDS
     if lane == WHOLE and m[version + MIXED]:
         return serve_lanes(m, p, counters, group, bank, row, count, runs, now, write)
-    end, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write)
+    end, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write, steady)
     return end
 
 
@@ -332,7 +292,7 @@ def extent_of(
 @small_function
 def note_read(m: Int64Array, p: DramParameters, group: int) -> None:
     """Remember that a channel group has read: its next batch of writes turns the bus."""
-    m[queue_of(p, group, np.int64(WHOLE)) + READS] += 1
+    m[gates_of(p, group) + READS] += 1
 
 
 @small_function
@@ -345,32 +305,53 @@ def leave_gaps(
     lost = m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUNS] * m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUN_GAP]
     if lost > 0:
         lost = lost * (size if channel == WHOLE else size * q.group_channels) >> p.group_shift
-        bus = q.gates_at + group * q.group_words + BUS * q.gate_words
+        bus = gates_of(q, group) + BUS * q.gate_words
         use(m, bus, channel, q.group_channels, work_time(m, q, refresh_unit(q, group, 0), now), lost)
         m[counters + counter.DRAM_BUSY_PS] += lost * (q.group_channels if channel == WHOLE else 1)
 
 
-@small_function
-def dram_read(
-    m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, lane: int, size: int, now: int
+@called
+def serve_pieces(
+    m: Int64Array,
+    p: DramParameters,
+    counters: int,
+    group: int,
+    access: int,
+    count: int,
+    step: int,
+    runs: int,
+    now: int,
 ) -> int:
-    """Fetch `size` bytes of a group, which `channel_group_of` places, into L2, from all its channels (`lane` WHOLE) or
-    that of one of its lines; return when they are there (ps)."""
-    q = p.dram
-    counters = p.at.counters + k * counter.COUNT
-    channel, access, count, step, runs = extent_of(m, p, k, access, lane, size)
-    note_read(m, q, channel_group)
-    m[counters + counter.DRAM_READ_BYTES] += (count * (q.group_channels if lane == WHOLE else 1)) << q.access_shift
-    leave_gaps(m, p, k, counters, channel_group, channel, size, now)
+    """Make `count` reads in each channel of a group, `step` of which lie in one row; return when the last has been
+    transferred (ps)."""
     end = now
     while count > 0:
-        bank, row = locate(q, access)
+        bank, row = locate(p, access)
         piece = min(count, step)
-        done = serve_any(m, q, counters, channel_group, channel, bank, row, piece, min(runs, piece), now, False)
-        end = max(end, done)
+        lane, few = np.int64(WHOLE), min(runs, piece)
+        end = max(end, serve_any(m, p, counters, group, lane, bank, row, piece, few, now, False, False))
         access += step
         count -= step
-    return end + q.latency_ps
+    return end
+
+
+@small_function
+def read_group(
+    m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, size: int, now: int, steady: bool
+) -> int:
+    """Fetch `size` bytes of a group, which `channel_group_of` places, into L2, from all its channels; return when they
+    are there (ps)."""
+    q = p.dram
+    counters = p.at.counters + k * counter.COUNT
+    lane = np.int64(WHOLE)
+    _, _, count, step, runs = extent_of(m, p, k, access, lane, size)
+    note_read(m, q, channel_group)
+    m[counters + counter.DRAM_READ_BYTES] += (count * q.group_channels) << q.access_shift
+    leave_gaps(m, p, k, counters, channel_group, lane, size, now)
+    if count > step:
+        return serve_pieces(m, q, counters, channel_group, access, count, step, runs, now) + q.latency_ps
+    bank, row = locate(q, access)
+    return serve_any(m, q, counters, channel_group, lane, bank, row, count, runs, now, False, steady) + q.latency_ps
 
 
 @small_function
@@ -385,8 +366,9 @@ def read_line(
     first: bool,
     size: int,
     now: int,
+    steady: bool,
 ) -> int:
-    """Do as `dram_read` does for `size` bytes of a line, which `line_at` places."""
+    """Do as `read_group` does for `size` bytes of a line, which `line_at` places."""
     q = p.dram
     counters = p.at.counters + k * counter.COUNT
     count = (size + q.access_bytes - 1) >> q.access_shift
@@ -394,5 +376,16 @@ def read_line(
     m[counters + counter.DRAM_READ_BYTES] += count << q.access_shift
     leave_gaps(m, p, k, counters, channel_group, channel, size, now)
     runs = runs_of(m, p, k, count) if first else 0
-    end, _ = serve(m, q, counters, channel_group, channel, bank, row, count, runs, now, False)
+    end, _ = serve(m, q, counters, channel_group, channel, bank, row, count, runs, now, False, steady)
     return end + q.latency_ps
+
+
+@called
+def dram_read(
+    m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, lane: int, size: int, now: int
+) -> int:
+    """Do as `read_group` does for all of a group (`lane` WHOLE), or one of its lines."""
+    if lane == WHOLE:
+        return read_group(m, p, k, channel_group, access, size, now, False)
+    channel, bank, row, first = line_at(p.dram, lane, access)
+    return read_line(m, p, k, channel_group, channel, bank, row, first, size, now, False)

@@ -50,7 +50,7 @@ def offer(
             bank, row = locate(q, access + offset)
             count = (size + q.access_bytes - 1) >> q.access_shift
             note_read(m, q, channel_group)
-            done, left = serve(m, q, p.at.counters, channel_group, channel, bank, row, count, 0, now, False)
+            done, left = serve(m, q, p.at.counters, channel_group, channel, bank, row, count, 0, now, False, False)
             done += q.latency_ps
             sift_down(places, 0, entries, left)
             total += done - now

@@ -49,6 +49,12 @@ def bank_place(p: DramParameters, group: int, bank: int, channel: int) -> int:
 
 
 @small_function
+def gates_of(p: DramParameters, group: int) -> int:
+    """Return the place of the gates of a channel group."""
+    return p.gates_at + group * p.group_words
+
+
+@small_function
 def queue_of(p: DramParameters, group: int, lane: int) -> int:
     """Return the place of the write queue of a lane's controller, or of a whole channel group."""
     queue = p.channels + group if lane == WHOLE else (group * p.group_channels + lane) >> p.command_shift

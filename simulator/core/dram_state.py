@@ -37,9 +37,12 @@ VERSION, MIXED, VERSION_WORDS = 0, 1, 2
 DUE, LOST, EPOCHS, REFRESH_WORDS = 0, 1, 2, 4
 """A refresh unit: when it is next refreshed (work time, ps), wall time lost to refresh so far, refreshes so far."""
 
-HEAD, TAIL, PENDING, READS, READS_BEFORE, QUEUE_HEADER = 0, 1, 2, 3, 4, 8
-"""A write queue: entries taken and put, and the accesses they hold; of the whole channel group's, the reads so far; how
-many those were when it was last drained."""
+READS = -1
+"""The word before a channel group's gates: its reads so far."""
+
+HEAD, TAIL, PENDING, READS_BEFORE, QUEUE_HEADER = 0, 1, 2, 3, 8
+"""A write queue: entries taken and put, the accesses they hold, and the reads of its channel group when it was last
+drained."""
 
 
 class DramParameters(NamedTuple):
@@ -95,7 +98,8 @@ class DramParameters(NamedTuple):
     refresh_period_ps: int  # tREFI less `refresh_lost_ps`
     refresh_lost_ps: int  # all-bank: the channel stands still so long
     refresh_shut_ps: int  # per-bank: the bank is shut so long
-    # words of a gate, of all gates of a channel group, and of the records of a bank: that of all lanes, and of each
+    steady: int = 0  # 1: rows stay open, no refresh at stated times, and only gates that all devices have bind
+    # words of a gate, of all those of a channel group, and of the records of a bank: that of all lanes, and of each
     gate_words: int = 0
     group_words: int = 0
     bank_words: int = 0
@@ -111,17 +115,21 @@ class DramParameters(NamedTuple):
 def placed(p: DramParameters, start: int) -> DramParameters:
     """Return the scalars with the place of each kind of record in a state whose DRAM words begin at `start`."""
     gate_words = GATE_WORDS + p.group_channels
-    group_words = (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * gate_words
+    group_words = 1 + (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * gate_words
     bank_words = (1 + p.group_channels) * BANK_WORDS
     bank_at = start + -(-p.channel_groups * group_words // BANK_WORDS) * BANK_WORDS  # a record is one cache line
     version_at = bank_at + p.channel_groups * p.banks * bank_words
     refresh_at = version_at + p.channel_groups * p.banks * VERSION_WORDS
     waiting_at = refresh_at + p.channel_groups * p.refresh_units * REFRESH_WORDS
     return p._replace(
+        steady=int(
+            p.refresh_period_ps >= NEVER
+            and p.refresh_lost_ps == p.activate_group_ps == p.activate_command_ps == p.closed_page == 0
+        ),
         gate_words=gate_words,
         group_words=group_words,
         bank_words=bank_words,
-        gates_at=start,
+        gates_at=start + 1,
         bank_at=bank_at,
         version_at=version_at,
         refresh_at=refresh_at,

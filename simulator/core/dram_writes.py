@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from simulator.core import counter
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import (
     extent_of,
     record_of,
-    refresh_unit,
     serve_any,
     use,
-    work_time,
 )
-from simulator.core.dram_places import WHOLE, channel_group_of, locate, queue_of
+from simulator.core.dram_places import WHOLE, channel_group_of, gates_of, locate, queue_of
+from simulator.core.dram_refresh import refresh_unit, work_time
 from simulator.core.dram_state import (
     ACTIVATE,
     BUS,
@@ -96,11 +93,11 @@ def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int
     last wrote.  Writes whose bank is ready when their turn comes go first, oldest first, then the others.
     """
     queue = queue_of(p, group, lane)
-    gates = p.gates_at + group * p.group_words
+    gates = gates_of(p, group)
     start = work_time(m, p, refresh_unit(p, group, 0), now)
     first = lane if lane == WHOLE else lane >> p.command_shift << p.command_shift
     lanes = 1 if lane == WHOLE else 1 << p.command_shift
-    reads = m[queue_of(p, group, np.int64(WHOLE)) + READS]
+    reads = m[gates + READS]
     turns = reads != m[queue + READS_BEFORE]
     m[queue + READS_BEFORE] = reads
     turn = start
@@ -123,7 +120,7 @@ def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int
             record = record_of(m, p, group, bank, each)
             if m[queue + PENDING] > p.drain_to and (m[record + CLOSE_FROM] <= until or m[record + ROW] == row):
                 m[queue + PENDING] -= count << p.command_shift if lane == WHOLE else count
-                done = serve_any(m, p, counters, group, each, bank, row, count, runs, now, True)
+                done = serve_any(m, p, counters, group, each, bank, row, count, runs, now, True, False)
                 end = max(end, done)
             else:
                 m[queue + QUEUE_HEADER + (kept & (p.queue - 1))] = entry

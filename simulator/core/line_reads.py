@@ -20,7 +20,7 @@ from simulator.core.plain_reads import is_plain, look, split_lanes
 from simulator.core.prefetch import prefetch
 from simulator.core.program import ADDRESS, EXTENT, RECORD_WORDS, REST, STRIDE, THROUGH_L1, high, low
 from simulator.core.server import book
-from simulator.core.sets import ORDER, READY
+from simulator.core.sets import ORDER
 from simulator.core.state import READ_ROOM, Parameters
 
 GROUP, SLOT, HOME, LANE, MASK, SERVED, THERE, READ_WORDS = 0, 1, 2, 3, 4, 5, 6, 8
@@ -78,8 +78,6 @@ def locate_reads(
             place = set_at(p, lane, slot, near)
             prefetch(m, place)
             prefetch(m, place + ORDER)
-            prefetch(m, place + READY)
-            prefetch(m, place + READY + 8)
             if near != home:
                 prefetch(m, set_at(p, lane, slot, home))
                 prefetch(m, set_at(p, lane, slot, home) + ORDER)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, small_function
-from simulator.core.dram import dram_read, read_line
+from simulator.core.dram import dram_read, read_group, read_line
 from simulator.core.dram_places import WHOLE
 from simulator.core.dram_state import NEVER
 from simulator.core.dram_writes import dram_write
@@ -74,6 +76,19 @@ def fetch(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int,
 
 
 @small_function
+def fetch_group(
+    m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, size: int, now: int, steady: bool
+) -> int:
+    """Do as `fetch` does for a whole group."""
+    lane = np.int64(WHOLE)
+    free = admit_miss(m, p, k, lane, now)
+    ready = read_group(m, p, k, channel_group, access, size, free, steady)
+    take_mshr(m, p, k, lane, size, free, ready)
+    note_fetch(m, p, now, free, ready)
+    return ready
+
+
+@small_function
 def fetch_line(
     m: Int64Array,
     p: Parameters,
@@ -85,10 +100,11 @@ def fetch_line(
     first: bool,
     size: int,
     now: int,
+    steady: bool,
 ) -> int:
     """Do as `fetch` does for `size` bytes of a line, which `line_at` places."""
     free = admit_miss(m, p, k, channel, now)
-    ready = read_line(m, p, k, channel_group, channel, bank, row, first, size, free)
+    ready = read_line(m, p, k, channel_group, channel, bank, row, first, size, free, steady)
     take_mshr(m, p, k, channel, size, free, ready)
     note_fetch(m, p, now, free, ready)
     return ready

@@ -166,7 +166,7 @@ def laid_out(p: Parameters) -> Parameters:
         places[name] = at = -(-at // ALIGNED) * ALIGNED
         at += size
     dram = placed(p.dram, -(-at // ALIGNED) * ALIGNED)
-    return p._replace(dram=dram, at=Places(**places, dram=dram.gates_at, end=dram.end))
+    return p._replace(dram=dram, at=Places(**places, dram=dram.gates_at - 1, end=dram.end))
 
 
 def as_record(p: Any) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simulator.core.compiled import compiled
-from simulator.core.dram import refresh_unit, use, work_time
-from simulator.core.dram_places import WHOLE
+from simulator.core.dram import use
+from simulator.core.dram_places import WHOLE, gates_of
+from simulator.core.dram_refresh import refresh_unit, work_time
 from simulator.core.dram_state import BUS
 from simulator.core.layout import Int64Array
 from simulator.core.state import Parameters
@@ -25,6 +26,6 @@ def post_transfer(m: Int64Array, parameters: Sequence[Parameters], size: int, wr
     if writing:
         busy += accesses * q.turnaround_ps // (q.drain_from - q.drain_to)
     for group in range(q.channel_groups):
-        bus = q.gates_at + group * q.group_words + BUS * q.gate_words
+        bus = gates_of(q, group) + BUS * q.gate_words
         start = work_time(m, q, refresh_unit(q, group, 0), now)
         use(m, bus, WHOLE, q.group_channels, start, busy)

@@ -70,8 +70,11 @@ def long_ones(seed: int) -> list[Access]:
     return [each for start, row in zip(starts, rows, strict=False) for each in (Access(start, 300 * 1024), row)]
 
 
-def ran(accesses: list[Access], partitions: int, listener: _Listener | None, sets: int = 64) -> Ran:
-    changes = {"sm.count": 2, "l2.size": f"{sets * 4 * 128 * partitions} B", "l2.ways": 4, "l2.partitions": partitions}
+def ran(
+    accesses: list[Access], partitions: int, listener: _Listener | None, sets: int = 64, refresh: str = "spread"
+) -> Ran:
+    changes: dict[str, object] = {"sm.count": 2, "l2.size": f"{sets * 4 * 128 * partitions} B", "l2.ways": 4}
+    changes |= {"l2.partitions": partitions, "hbm.refresh": refresh}
     hardware = datasheet.device(changes).hardware
     device = Device(hardware, observer=listener)
     return datasheet.run(device, datasheet.kernel(accesses[::2], accesses[1::2]))
@@ -90,6 +93,14 @@ def test_short_and_long_way_agree(case: str, partitions: int) -> None:
         short, long = ran(accesses, partitions, None), ran(accesses, partitions, listener)
         assert short == long
         assert listener.entries > len(accesses) // 2
+
+
+@pytest.mark.parametrize("refresh", ["spread", "per-bank", "all-bank"])
+def test_they_agree_whatever_the_refresh(refresh: str) -> None:
+    """Only with `spread` the short way leaves out what refresh does."""
+    accesses = gathers(7, 640, False) + patterns.mixed(7, 400, 64, 4, reach=2.0, phases=3)
+    assert ran(accesses, 2, None, refresh=refresh) == ran(accesses, 2, _Listener(), refresh=refresh)
+    assert bool(datasheet.device({"hbm.refresh": refresh}).parameters.dram.steady) == (refresh == "spread")
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
