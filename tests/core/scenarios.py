@@ -82,7 +82,7 @@ def through_l1() -> Run:
     stream = [[Access((1 << 33) + (cta * 64 + i) * 128, 8192) for i in range(0, 64, 2)] for cta in range(12)]
     changes = {
         "l2.partitions": 2,
-        "l2.slices": 1,
+        "l2.slices": 2,
         "l2.mshrs": 16,
         "l2.size": "64 KiB",
         "l2.ways": 4,
