@@ -29,7 +29,8 @@ def summary(report: Report) -> str:
     parts = [f"{_share(seen)} checks within their limits"] if seen or not unseen else []
     parts += [f"of devices whose curves were not used {_share(unseen)} checks within theirs"] if unseen else []
     changed = f" with {', '.join(report['overrides'])}" if report["overrides"] else ""
-    return "; ".join(parts) + changed + "."
+    text = "; ".join(parts) + changed + "."
+    return text[0].upper() + text[1:]
 
 
 def _share(checks: Iterable[Check]) -> str:

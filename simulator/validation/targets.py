@@ -39,7 +39,7 @@ class Target:
 
 
 V100, A100, H100, L40, AMD = "v100-pcie-16gb", "a100-sxm-80gb", "h100-pcie", "l40", "mi210"
-A40, GH200 = "a40", "gh200"
+A40, GH200, A100_40 = "a40", "gh200", "a100-sxm-40gb"
 STREAMS = ("init", "read", "scale", "triad", "3pt", "5pt")
 LAUNCHES = ("stream", "graph")
 
@@ -129,7 +129,14 @@ def _unseen() -> tuple[Target, ...]:
     """Devices that are predicted from data sheets and other devices; their curves were looked at afterwards."""
     a40 = (Level("L1", 4, 90, UNSEEN), Level("L2", 500, 4600, UNSEEN), Level("DRAM", 60_000, FAR, UNSEEN))
     gh200 = (Level("L2", 4096, 36_000, UNSEEN), Level("DRAM", 90_000, FAR, UNSEEN))
+    chase = (
+        Level("L1", 2, 96, UNSEEN),
+        Level("near L2", 384, 16_384, UNSEEN),
+        Level("far L2", 25_000, 39_000, None),
+        Level("DRAM", 120_000, FAR, UNSEEN),
+    )
     return (
+        Target("latency", "64 B nodes", A100_40, UNSEEN, chase, UNSEEN, unseen=True),
         Target("bandwidth", "per_sm_same_buffer", A40, UNSEEN, a40, unseen=True),
         Target("bandwidth", "shared_total", GH200, UNSEEN, gh200, UNSEEN, unseen=True),
         *(

@@ -14,9 +14,9 @@ from simulator.errors import ConfigError
 from simulator.hardware import Dtype, load
 
 DEVICES = [
-    "a10", "a100-sxm-80gb", "a30", "a40", "b200-sxm", "b300-sxm", "gb200", "gb300", "gh200", "h100-pcie", "h100-sxm",
-    "h200-sxm", "jetson-orin-agx", "l4", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090", "rtx-5060-ti", "rtx-pro-6000",
-    "v100-pcie-16gb", "v100-sxm-32gb",
+    "a10", "a100-sxm-40gb", "a100-sxm-80gb", "a30", "a40", "b200-sxm", "b300-sxm", "gb200", "gb300", "gh200",
+    "h100-pcie", "h100-sxm", "h200-sxm", "jetson-orin-agx", "l4", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090",
+    "rtx-5060-ti", "rtx-pro-6000", "v100-pcie-16gb", "v100-sxm-32gb",
 ]  # fmt: skip
 LINKS = ["cxl2", "cxl3", "nvlink-c2c", "pcie3", "pcie4", "pcie5", "pcie6"]
 STANDARDS = ["ddr5", "gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "hbm4", "lpddr5", "lpddr5x"]
@@ -43,6 +43,7 @@ PINS = {
     "gb300": (7936, 7.992),
     "a10": (384, 12.5),
     "a30": (3072, 2.43),
+    "a100-sxm-40gb": (5120, 2.43),
     "a40": (384, 14.5),
     "l4": (192, 12.5),
     "l40": (384, 18.0),
@@ -70,6 +71,7 @@ DATA_SHEET_GBS = {
     "gb300": 7928,
     "a10": 600,
     "a30": 933,
+    "a100-sxm-40gb": 1555,
     "a40": 696,
     "l4": 300,
     "l40": 864,
@@ -138,6 +140,7 @@ BF16_TFLOPS = {
     "gb300": 2500,
     "a10": 125,
     "a30": 165,
+    "a100-sxm-40gb": 312,
     "a40": 150,
     "l4": 121,
     "l40": 181,
