@@ -53,7 +53,11 @@ SGLANG: dict[int, Rules] = {
         (ANY, ((ANY, Pinned(128, 128, 2, 1)),)),
     ),
     90: VLLM[90],
-    100: ((64, _alone(64, 64)), (256, _alone(64, 128, 2)), (ANY, _alone(128, 128, 2))),
+    100: (
+        (64, ((ANY, Pinned(64, 64, FILL, 1, half_path=True)),)),
+        (256, _alone(64, 128, 2)),
+        (ANY, _alone(128, 128, 2)),
+    ),
     120: ((ANY, _alone(128, 128)),),
 }
 OF_A_TILE = {Framework.VLLM: {89: ANY, 90: 64}, Framework.SGLANG: {89: ANY, 90: 64}}

@@ -75,7 +75,7 @@ RASTER_ROWS = 8
 @dataclass(frozen=True, slots=True)
 class Tiling:
     """How a product is cut: tile, ways k is split, stages, CTAs that share a weight tile by multicast, rows of tiles
-    that advance together (1: row after row)."""
+    that advance together (1: row after row), whether its products use half of the matrix unit (`Pinned`)."""
 
     tile_m: int
     tile_n: int
@@ -84,6 +84,7 @@ class Tiling:
     cluster: int
     threads: int
     raster_rows: int = RASTER_ROWS
+    half_path: bool = False
 
 
 def bulk_copies(hardware: Hardware) -> bool:
@@ -106,13 +107,16 @@ def warmup_ps(hardware: Hardware, scalars: Implementation) -> int:
 class Pinned(NamedTuple):
     """Sides of the tile where the kernel is known, which then does not split k; 0: the library chooses.  So with its
     stages of 128 bytes, fewer if they do not fit, and CTAs along m that share a weight tile by multicast.  Whether each
-    tile has a CTA of its own, which sets itself up, and not those that stay and take one tile after the other."""
+    tile has a CTA of its own, which sets itself up, and not those that stay and take one tile after the other; whether
+    products are of 64 rows by one SM with tensor memory, which use half of its lanes and of the matrix unit's data path
+    (PTX ISA, tcgen05 data path layout F; two SMs with 128 rows, layout B, use all)."""
 
     tile_m: int = 0
     tile_n: int = 0
     stages: int = 0
     cluster: int = 0
     sets_up_each: bool = False
+    half_path: bool = False
 
 
 CHOSEN = Pinned()
@@ -145,7 +149,7 @@ def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterato
         least = BULK_LEAST_STEPS if bulk else LEAST_STEPS
         limit = 1 if pinned.tile_m or tiles >= hardware.sm.count else min(k_steps // least, hardware.sm.count // tiles)
         for split in (1, *(ways for ways in SPLITS if ways <= limit)):
-            yield Tiling(tile_m, tile_n, split, stages, cluster, threads)
+            yield Tiling(tile_m, tile_n, split, stages, cluster, threads, half_path=pinned.half_path)
 
 
 def _tiles(m: int, bulk: bool, pinned: Pinned, outputs: int) -> Iterator[tuple[int, int, int]]:
@@ -213,6 +217,9 @@ def step_cycles(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: I
         rate = min(rate, getattr(sustained, wider.value) / busy)
     columns = K_BYTES // shape.weight_dtype.bytes
     product = 2 * tiling.tile_m * tiling.tile_n * columns / rate
+    if tiling.half_path:  # both operands come from shared memory, 128 bytes of a row a stage and a clock
+        loads = K_BYTES * (tiling.tile_m + tiling.tile_n) / SHARED_BYTES_PER_CLOCK
+        product = ((2 * product) ** SHARPNESS + loads**SHARPNESS) ** (1 / SHARPNESS)
     if not bulk_copies(hardware):
         product = (product**SHARPNESS + _shared_cycles(tiling) ** SHARPNESS) ** (1 / SHARPNESS)
     return math.ceil(product)

@@ -66,6 +66,16 @@ def test_warps_that_load_their_operands_wait_for_shared_memory() -> None:
     assert step_cycles(shape(128, 256), large, device, scalars) == pytest.approx((2048**4 + 1408**4) ** 0.25, abs=1)
 
 
+def test_64_rows_of_one_sm_use_half_of_a_matrix_unit_with_tensor_memory() -> None:
+    """A stage of 128 fp8 columns of 64x64 outputs is 2^20 operations, at 16384 a clock 64 cycles; on half of the path
+    128, as many as 128 rows of 128 bytes take from shared memory at 128 bytes a clock."""
+    tile = replace(TILE, tile_m=64, tile_n=64)
+    few = GemmShape(64, 64, 4096, Dtype.FP8, Dtype.FP8, Dtype.BF16, False)
+    device, scalars = load("b200-sxm").spec, SCALARS.model_copy(update={"matrix_efficiency": 1.0})
+    assert step_cycles(few, tile, device, scalars) == 64
+    assert step_cycles(few, replace(tile, half_path=True), device, scalars) == pytest.approx(128 * 2**0.25, abs=1)
+
+
 def test_a_split_that_moves_more_than_it_saves_is_not_taken() -> None:
     """161 x 6144 partial sums in fp32 are 4 MB a share, beside 63 MB of weights: four cost more than they save."""
     assert choose(shape(161, 6144, 5120), load("h100-sxm").spec, SCALARS).split <= 2
