@@ -23,6 +23,7 @@ from simulator.lowering.decode_tile import (
     group_of,
     query_tiles_of,
     shared_bytes,
+    step_of,
     steps_of,
 )
 from simulator.lowering.implementation import Backend, Framework, Implementation
@@ -38,6 +39,7 @@ PAIR_CONVERSIONS = 2  # of type, for two fp8 numbers that become bf16
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 SCAN_BYTES = 128  # four for each sequence that a warp looks at
 COMBINED_COLUMNS = 128  # of a CTA of FlashAttention-3's combination
+MAXIMA_AT_ONCE = 8  # of the scores of a split that a warp of XQA reads (mergeRowMax)
 SPILLED = 2  # assumed: times as long where accumulators go through memory
 
 VECTOR_STEPS = 4
@@ -79,7 +81,7 @@ def _decode_kernel(
     step: int,
 ) -> TracedKernel:
     tile, splits = plan.tile, plan.splits
-    step_keys = tile.step_keys or tile.keys
+    step_keys = step_of(tile)
     begin = shape.first_key // step_keys * step_keys  # steps start on step boundaries, window or not
     own_keys = -(-steps_of(shape, tile) // splits) * step_keys  # of a CTA
     per_sequence = shape.kv_heads * query_tiles_of(shape, tile) * splits
@@ -111,7 +113,7 @@ def _decode_kernel(
         written = _written(shape, operands, splits, split, sequence, first_head, rows)
         program.add(cta, Op.WRITE, written, exchanged, barrier=item + hands >= items)
         if splits > 1 and tile.combines:
-            _add_combination(program, shape, operands, cta, split == splits - 1, sequence, first_head, rows, splits)
+            _add_combination(program, shape, operands, cta, split == splits - 1, sequence, first_head, rows, plan)
         records = program.records()
         return records if rounds == 1 else replace(records, requester=records.requester // rounds)
 
@@ -186,15 +188,22 @@ def _add_combination(
     sequence: IntArray,
     first_head: IntArray,
     rows: IntArray,
-    splits: int,
+    plan: Plan,
 ) -> None:
-    """Add what the CTA that ends last does, here that of the last split: read all partial outputs, write the sum."""
+    """Add what the CTA that ends last does, here that of the last split: read all partial outputs, write the sum.
+
+    Where it reads them some at a time, each CTA asks first whether it is the last, and that reads their maxima.
+    """
+    splits, at_once = plan.splits, plan.tile.merged_at_once
     row = (shape.head_dim + 1) * PARTIAL_BYTES
+    if at_once:
+        asked = contiguous(operands.workspace + splits * shape.batch * shape.heads * row, SECTOR_BYTES)
+        for step in range(1 + -(-splits // MAXIMA_AT_ONCE)):
+            program.add(cta, Op.READ, asked, barrier=True, keep=last | (step == 0))
     place = (np.arange(splits) * shape.batch + sequence[:, None]) * shape.heads + first_head[:, None]
     parts = contiguous(operands.workspace + place * row, (rows * row)[:, None])
-    waits = np.broadcast_to(np.arange(splits) == 0, place.shape)
-    for barrier in (True, False):
-        program.add(cta[:, None], Op.READ, parts, barrier=barrier, keep=last[:, None] & (waits == barrier))
+    waits = np.arange(splits) % (at_once or splits) == 0
+    program.add(cta[:, None], Op.READ, parts, barrier=waits, keep=last[:, None])
     width = operands.output.row_bytes // shape.heads
     written = operands.output.tile(sequence, 1, first_head * width, rows * width)
     program.add(cta, Op.WRITE, written, barrier=True, keep=last)
@@ -270,7 +279,7 @@ def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars:
     flops = 2 * rows * tile.keys * head
     softmax = [part / 2 for part in softmax_cycles(rows * tile.keys, hardware)]
     if tile.matrix:
-        matrix: int = getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
+        matrix: float = tile.matrix_share * getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
         loaded = tile.passes * -(-rows // tile.warp_rows) * tile.keys * head * dtype.bytes if tile.warp_rows else 0
         products = [flops / matrix, loaded / SHARED_BYTES_PER_CLOCK]
         if tile.warp_rows and tile.threads <= ONE_WARP_EACH:

@@ -27,6 +27,7 @@ from simulator.lowering.decode_tile import (
     group_of,
     key_tiles_of,
     launched,
+    warp_matrix_share,
 )
 from simulator.lowering.decode_trtllm import GENERATED_HEADS, generated_plan, trtllm_plan
 from simulator.lowering.implementation import Backend, Framework
@@ -94,6 +95,7 @@ def _triton(shape: AttentionShape, hardware: Hardware) -> Plan:
     grouped = group_of(shape) > 1
     rows = min(TRITON_HEADS, group_of(shape))
     tile = Tile(rows, 32 if grouped else 64, 128, 1, 128, matrix=grouped, warp_rows=16, passes=TRITON_PASSES)
+    tile = replace(tile, matrix_share=warp_matrix_share(hardware))
     keys = shape.kv_len - shape.first_key
     cores = hardware.sm.count * max(log2(max(1, keys) / 64), 1.0)
     grid = shape.batch * -(-shape.heads // rows)

@@ -12,6 +12,7 @@ MOST_REGISTERS = 255  # of a thread
 REGISTER_STEP = 8
 VECTOR_BYTES = 16  # of a thread's load
 HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120  # compute capabilities
+HOPPER_MMA_SHARE = 0.63
 CONVERSIONS_BEFORE, CONVERSIONS = 16, 64  # of type, of an SM a clock: before Hopper and since
 FP32_BYTES = 4
 INSTRUCTIONS = 128  # of most kinds, of an SM a clock
@@ -34,12 +35,15 @@ class Tile:
     padded_rows: int = 0  # rows of its products, where these are more than its queries
     spills: bool = False  # its accumulators take more registers than there are
     whole_keys: int = 0  # keys its products are rounded up to, where a tile is a part of what it multiplies at once
+    whole_values: int = 0  # likewise of P V
     step_keys: int = 0  # keys that are loaded and multiplied together whether there are as many or not; 0: those there
     padded_head: int = 0  # head size its products are padded to
     passes: int = 1  # times that operands cross shared memory for a product
     vector_steps: int = 0  # instructions of a thread for each 16 bytes of K or V, where they count for more than flops
     turns_queries: bool = False  # rotates and casts its queries itself
     sets_up_longer: bool = False  # its CTAs take `longer_cycles` besides the prologue
+    matrix_share: float = 1.0  # of the matrix units' peak that its instructions can reach
+    merged_at_once: int = 0  # partial rows that the CTA which adds them up reads at a time; 0: all
     conversion_cycles: float = 0.0  # of the SM for an fp8 number multiplied in 16 bits; 0: two conversions a pair
     exchanged_rows: int = 0  # rows of partial outputs that warps of a CTA write and read in shared memory at its end
     exchanges: int = 0  # times that these cross shared memory
@@ -74,6 +78,12 @@ def conversion_cycles(hardware: Hardware, conversions: float) -> float:
     arithmetic instructions, all other type conversions)."""
     rate = CONVERSIONS if hardware.compute_capability >= HOPPER else CONVERSIONS_BEFORE
     return (conversions / rate + 2 / INSTRUCTIONS) / 2
+
+
+def warp_matrix_share(hardware: Hardware) -> float:
+    """Return the share of the matrix units' peak that products of single warps (mma.sync) reach: on Hopper 0.63, all
+    elsewhere (Luo et al. 2024, arXiv 2402.13499)."""
+    return HOPPER_MMA_SHARE if hardware.compute_capability == HOPPER else 1.0
 
 
 def registers_for(threads: int, resident: int) -> int:
@@ -125,9 +135,14 @@ def query_tiles_of(shape: AttentionShape, tile: Tile) -> int:
     return -(-group_of(shape) // tile.queries)
 
 
+def step_of(tile: Tile) -> int:
+    """Return the keys of a step."""
+    return tile.step_keys or max(tile.keys, tile.whole_keys)
+
+
 def steps_of(shape: AttentionShape, tile: Tile) -> int:
     """Return the steps of one sequence and head that a decode pass walks, of which splits are made."""
-    step = tile.step_keys or tile.keys
+    step = step_of(tile)
     return -(-shape.kv_len // step) - shape.first_key // step
 
 
@@ -141,4 +156,5 @@ def shared_bytes(shape: AttentionShape, tile: Tile) -> int:
     partial outputs that its warps exchange."""
     keys = tile.stages * tile.keys * shape.kv_dtype.bytes if tile.buffered else 0
     rows = max(tile.queries, tile.padded_rows)
-    return shape.head_dim * max(rows * shape.activation_dtype.bytes + keys, tile.exchanged_rows * FP32_BYTES)
+    head = tile.padded_head or shape.head_dim
+    return head * max(rows * shape.activation_dtype.bytes + keys, tile.exchanged_rows * FP32_BYTES)

@@ -29,6 +29,7 @@ from simulator.lowering.decode_tile import (
     query_tiles_of,
     registers_for,
     steps_of,
+    warp_matrix_share,
 )
 from simulator.workload.operators import AttentionShape
 
@@ -40,7 +41,8 @@ XQA_HISTORY = 128  # keys a block takes at least (kMinHistoryTokensPerBlock)
 XQA_WAVES = 8  # kTargetWaveFactor
 XQA_ENABLE = 4  # kEnableMinBlockFactor
 XQA_MOST_BLOCKS = 6000  # of all sequences (kXQA_MAX_NUM_SUB_SEQ)
-XQA_KEYS = 256  # of a CTA of mha.cu: four warps of 64
+XQA_KEYS, XQA_WARP_KEYS = 256, 64  # of a CTA of mha.cu: four warps
+XQA_CONVERSIONS = 4  # of a pair, each number by itself: to half, and from float to bf16 (convertKCacheWordToF16)
 XQA_KEY_BYTES = 128  # of a key that a warp of mha.cu loads at once (preferedKHeadPartBytes), half on small SMs
 XQA_THIRD_CTA = 128 * 16  # queries x head size up to which mha_sm90.cu is compiled for three CTAs an SM
 MASKED_CONVERSIONS = 1  # of a pair, to half; from there to float takes none (convert_from_fp8)
@@ -132,17 +134,35 @@ def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
         registers = registers_for(384, resident)
         tile = Tile(rows, 64, 384, 4, registers, combines=True, multiplies_cache=True, turns_queries=True)
     else:
-        part = XQA_KEY_BYTES // (2 if hardware.sm.shared_memory_bytes < SMALL_SM_BYTES else 1)
-        keys = min(XQA_KEYS, XQA_KEYS * part // (shape.head_dim * shape.kv_dtype.bytes))
-        rows = 16 * -(-group_of(shape) // 16)
-        tile = Tile(rows, keys, 256, 4, registers_for(256, 1), combines=True, warp_rows=32)
-        padded = max(64, 1 << (shape.head_dim - 1).bit_length())
-        tile = replace(tile, whole_keys=XQA_KEYS, padded_head=padded)
+        tile = _xqa_tile(shape, hardware)
     tile = fitting(tile, shape, hardware)
     splits = _xqa_splits(shape, hardware)
     if on_hopper_tensor_cores(shape, hardware):  # CTAs that a window leaves without keys end at once
         splits = launched(splits, key_tiles_of(shape, tile))
     return Plan(" XQA", tile, splits, head_major=True)
+
+
+def _xqa_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
+    """Return the tile of mha.cu: four warps multiply 64 keys each, four more 64 columns of the values each, so that
+    the more columns a head has the fewer keys these share; warps without keys do nothing (SHORT_SEQ_OPT)."""
+    small = hardware.sm.shared_memory_bytes < SMALL_SM_BYTES
+    part = XQA_KEY_BYTES // (2 if small else 1)
+    rows = 16 * -(-group_of(shape) // 16)
+    padded = max(64, 1 << (shape.head_dim - 1).bit_length())
+    keys = min(XQA_KEYS, XQA_KEYS * part // (padded * shape.kv_dtype.bytes))
+    groups = XQA_KEYS // padded
+    hopper = hardware.compute_capability == HOPPER
+    tile = Tile(rows, keys, 256, 4, registers_for(256, 2 if hopper else 1), combines=True, warp_rows=32)
+    return replace(
+        tile,
+        spills=hopper,
+        whole_keys=XQA_KEYS,
+        whole_values=max(XQA_WARP_KEYS, groups * XQA_WARP_KEYS // (2 if small else 1)),
+        padded_head=padded,
+        conversion_cycles=conversion_cycles(hardware, XQA_CONVERSIONS),
+        matrix_share=warp_matrix_share(hardware),
+        merged_at_once=groups,
+    )
 
 
 def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:

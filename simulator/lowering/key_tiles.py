@@ -83,13 +83,14 @@ def add_keys(
     start = first[:, None] + np.arange(tiles) * keys
     stop = np.maximum(start, np.minimum(last[:, None], start + keys))
     beyond = np.minimum(loaded[:, None], start + keys) - np.maximum(stop, start)
-    by_tile = _cycles_by_tile(cycles, per_cta=last - first, keys=keys, tiles=tiles, plan=plan)
+    wholes = (plan.tile.whole_keys, plan.tile.whole_values) if plan is not None else (0, 0)
     streams: list[Stream] = []
     if plan is not None and plan.indexed:
         places = contiguous(np.full_like(start, operands.workspace), np.where(stop > start, keys * PAGE_ID_BYTES, 0))
         streams.append(Stream(places, 0, barrier=True))
     place = sequence[:, None] // shape.kv_sharers, head[:, None]
-    for base in (operands.key, operands.value):
+    for base, whole in zip((operands.key, operands.value), wholes, strict=True):
+        by_tile = _cycles_by_tile(cycles, per_cta=last - first, keys=keys, tiles=tiles, whole=whole)
         waits: bool | NDArray[np.bool_] = plan is not None and plan.indexed and base == operands.key
         if plan is not None and plan.keys_first and base == operands.value:
             program.add_interleaved(cta[:, None], Op.READ, streams, True)
@@ -148,12 +149,12 @@ def _padding(base: int, layout: KvLayout, head: IntArray, beyond: IntArray, keys
     return Runs(start, beyond // box, np.full_like(beyond, box * layout.row_bytes), np.zeros_like(beyond))
 
 
-def _cycles_by_tile(cycles: int, per_cta: IntArray, keys: int, tiles: int, plan: Plan | None) -> IntArray:
-    """Return the cycles of a product of each tile, shape (CTAs, tiles) or (1, 1): where a tile is a part of what is
-    multiplied at once, the last one takes those of the parts that are not there too."""
-    if plan is None or not plan.tile.whole_keys:
+def _cycles_by_tile(cycles: int, per_cta: IntArray, keys: int, tiles: int, whole: int) -> IntArray:
+    """Return the cycles of a product of each tile, shape (CTAs, tiles) or (1, 1): where keys are multiplied in another
+    number at once, the last tile takes what they are rounded up to."""
+    if not whole:
         return np.full((1, 1), cycles)
-    parts = plan.tile.whole_keys // keys
     own = -(-per_cta[:, None] // keys)
     last = np.arange(tiles) == own - 1
-    return np.where(last, cycles * (1 + -own % parts), cycles)
+    rest = -(-per_cta[:, None] // whole) * whole - (own - 1) * keys
+    return np.where(last, cycles * rest // keys, cycles)

@@ -24,6 +24,7 @@ from test_lowering_attention import (
 from simulator.hardware import Dtype
 from simulator.lowering.attention import lower_decode, softmax_cycles
 from simulator.lowering.decode_plan import Plan, decode_plan
+from simulator.lowering.decode_tile import step_of
 from simulator.lowering.implementation import Backend, Framework, Implementation
 from simulator.trace.record import Op, TracedKernel
 from simulator.workload import AttentionShape
@@ -144,7 +145,7 @@ def test_each_key_is_read_once_per_query_tile(on: str, framework: Framework, sha
         iter(lower_decode(shape, operands_of(shape), device(on), SCALARS.decode_attention, 0, None, 0, framework))
     )
     query_tiles = -(-(shape.heads // shape.kv_heads) // chosen.tile.queries)
-    step = chosen.tile.step_keys or chosen.tile.keys
+    step = step_of(chosen.tile)
     end = shape.kv_len
     if chosen.tile.step_keys and shape.page_tokens is not None:
         end = -(-shape.kv_len // step) * step
@@ -195,6 +196,19 @@ def test_the_last_split_adds_up_the_others() -> None:
     writes = only(records, Op.WRITE)
     assert uniform(coverage(writes, OUTPUT, result), 1)
     assert total_bytes(writes) == partial + result
+
+
+def test_the_last_cta_of_xqa_reads_partial_rows_as_its_warps_hold_them() -> None:
+    """11 splits, head size 128: two groups of warps, so that it waits at every second part; before that each CTA asks
+    whether it is the last, and that reads 11 maxima, eight at a time."""
+    main = main_kernel("h100-sxm", Framework.TRTLLM, batch=1, kv_len=2048)
+    splits = plan("h100-sxm", Framework.TRTLLM, batch=1, kv_len=2048).splits
+    assert splits == 11  # the root of 8 x 16; of eight tiles, so that three have none
+    records = records_of(main)
+    reads = only(records[(records.address >= WORKSPACE)], Op.READ)
+    last = reads[reads.requester == splits - 1]
+    assert [int(waits) for waits in last.barrier] == [1, 1, 1] + [1, 0] * 5 + [1]
+    assert len(reads[reads.requester == 0]) == 1
 
 
 def test_sequences_of_a_head_stand_together_where_the_grid_has_them_so() -> None:
@@ -273,9 +287,9 @@ def test_masked_attention_grows_its_ctas_first(batch: int, kv_len: int, threads:
 
 
 def test_xqa_launches_ctas_that_a_window_leaves_without_keys() -> None:
-    """mha.cu on an H100: 64 blocks by history, 23 by the root; in the window are two tiles of 128 keys, the others
-    read and write no more than queries and a partial row."""
-    shape = shape_of(batch=1, kv_len=8192, heads=8, kv_heads=1, head_dim=128, page_tokens=64, window=256)
+    """mha.cu on an H100: 64 blocks by history, 23 by the root; the window reaches into two tiles of 256 keys, the
+    others read and write no more than queries and a partial row."""
+    shape = shape_of(batch=1, kv_len=8192, heads=8, kv_heads=1, head_dim=128, page_tokens=64, window=384)
     on = device("h100-sxm")
     (main,) = lower_decode(shape, operands_of(shape), on, SCALARS.decode_attention, 0, None, 0, Framework.TRTLLM)
     assert main.header.requesters == decode_plan(shape, on, Framework.TRTLLM).splits == 23
@@ -422,12 +436,19 @@ def test_one_warp_a_scheduler_waits_for_each_step() -> None:
     assert cycles_of("l40s", Framework.VLLM, kv_len=128, window=128) == pytest.approx(expected, abs=2)
 
 
-def test_xqa_multiplies_whole_tiles_of_its_four_warps() -> None:
-    """Of 256 keys and a head padded to a power of two: few keys cost as much as 256, and 192 as 256."""
-    few, many = (cycles_of("h100-sxm", Framework.TRTLLM, batch=64, kv_len=keys) for keys in (16, 256))
-    assert few == many
-    assert cycles_of("h100-sxm", Framework.TRTLLM, batch=64, kv_len=16, head_dim=64) < 0.6 * few
-    narrow, wide = (cycles_of("h100-sxm", Framework.TRTLLM, batch=64, kv_len=16, head_dim=d) for d in (192, 256))
+@pytest.mark.parametrize(("on", "head_dim", "unit"), [
+    ("h100-sxm", 64, 256),  # four groups of warps, 64 values each
+    ("h100-sxm", 128, 128),
+    ("h100-sxm", 256, 64),  # one group, whose four warps have 64 columns each
+    ("l40s", 64, 128),  # two groups share 64 values
+    ("l40s", 128, 64),
+    ("l40s", 256, 64),
+])  # fmt: skip
+def test_xqa_multiplies_what_its_warps_have_at_once(on: str, head_dim: int, unit: int) -> None:
+    """Four warps multiply 64 keys each at once, so that few cost as much as 256; of the values those that are there."""
+    few, whole = (cycles_of(on, Framework.TRTLLM, batch=64, kv_len=n, head_dim=head_dim) for n in (16, 256))
+    assert few == pytest.approx(whole * (1 + unit / 256) / 2, rel=0.02)
+    narrow, wide = (cycles_of(on, Framework.TRTLLM, batch=64, kv_len=16, head_dim=d) for d in (192, 256))
     assert narrow == pytest.approx(wide, rel=0.02)
 
 
@@ -454,8 +475,8 @@ def test_flash_attention_4_launches_splits_without_keys() -> None:
 
 
 @pytest.mark.parametrize(("on", "framework", "cycles"), [
-    ("l40s", Framework.TRTLLM, 2 / 16 + 2 / 128),  # a pair takes two conversions of 16 a clock
-    ("rtx-pro-6000", Framework.TRTLLM, 2 / 64 + 2 / 128),
+    ("l40s", Framework.TRTLLM, 4 / 16 + 2 / 128),  # a pair takes four conversions of 16 a clock
+    ("rtx-pro-6000", Framework.TRTLLM, 4 / 64 + 2 / 128),
     ("l40s", Framework.SGLANG, (5 / 32 + 25 / 64) / 4),  # four K and four V: five shuffles and 25 operations on bits
     ("rtx-pro-6000", Framework.SGLANG, (5 / 32 + 25 / 64) / 4),
 ])  # fmt: skip
