@@ -20,6 +20,7 @@ from simulator.lowering.decode_tile import (
     Plan,
     Tile,
     conversion_cycles,
+    first_loaded,
     group_of,
     query_tiles_of,
     shared_bytes,
@@ -81,9 +82,8 @@ def _decode_kernel(
     step: int,
 ) -> TracedKernel:
     tile, splits = plan.tile, plan.splits
-    step_keys = step_of(tile)
-    begin = shape.first_key // step_keys * step_keys  # steps start on step boundaries, window or not
-    own_keys = -(-steps_of(shape, tile) // splits) * step_keys  # of a CTA
+    begin = first_loaded(shape, tile)
+    own_keys = -(-steps_of(shape, tile) // splits) * step_of(tile)  # of a CTA
     per_sequence = shape.kv_heads * query_tiles_of(shape, tile) * splits
     scans = (hardware.sm.count // per_sequence + 1) // plan.scanned + 1 if plan.scanned else 0
     cycles = _pair_cycles(shape, tile, hardware, scalars)

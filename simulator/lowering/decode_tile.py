@@ -34,6 +34,7 @@ class Tile:
     warp_rows: int = 0  # query rows of a warp that loads its operands from shared memory; 0: the matrix unit does
     padded_rows: int = 0  # rows of its products, where these are more than its queries
     spills: bool = False  # its accumulators take more registers than there are
+    window_keys: int = 0  # a window begins with a multiple of these; 0: of a step
     whole_keys: int = 0  # keys its products are rounded up to, where a tile is a part of what it multiplies at once
     whole_values: int = 0  # likewise of P V
     step_keys: int = 0  # keys that are loaded and multiplied together whether there are as many or not; 0: those there
@@ -140,10 +141,15 @@ def step_of(tile: Tile) -> int:
     return tile.step_keys or max(tile.keys, tile.whole_keys)
 
 
+def first_loaded(shape: AttentionShape, tile: Tile) -> int:
+    """Return the key that a decode pass begins with: steps start on step boundaries, window or not."""
+    keys = tile.window_keys or step_of(tile)
+    return shape.first_key // keys * keys
+
+
 def steps_of(shape: AttentionShape, tile: Tile) -> int:
     """Return the steps of one sequence and head that a decode pass walks, of which splits are made."""
-    step = step_of(tile)
-    return -(-shape.kv_len // step) - shape.first_key // step
+    return -(-(shape.kv_len - first_loaded(shape, tile)) // step_of(tile))
 
 
 def key_tiles_of(shape: AttentionShape, tile: Tile) -> int:

@@ -90,6 +90,7 @@ def generated_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) 
         combines=True,
         multiplies_cache=True,
         step_keys=GENERATED_STEP,
+        window_keys=GENERATED_KEYS,
     )
     tile = fitting(tile, shape, hardware)
     keys = shape.kv_len

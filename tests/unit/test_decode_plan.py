@@ -146,15 +146,16 @@ def test_each_key_is_read_once_per_query_tile(on: str, framework: Framework, sha
     )
     query_tiles = -(-(shape.heads // shape.kv_heads) // chosen.tile.queries)
     step = step_of(chosen.tile)
-    end = shape.kv_len
+    aligned = chosen.tile.window_keys or step
+    begin, end = shape.first_key // aligned * aligned, shape.kv_len
     if chosen.tile.step_keys and shape.page_tokens is not None:
-        end = -(-shape.kv_len // step) * step
+        end = begin - (begin - shape.kv_len) // step * step
     expected = np.zeros((shape.batch, shape.kv_heads, shape.kv_stride_tokens), np.int64)
-    expected[..., shape.first_key // step * step : end] = query_tiles
+    expected[..., begin:end] = query_tiles
     if end > shape.kv_stride_tokens:
         assert shape.page_tokens is not None
         box, keys = min(shape.page_tokens, chosen.tile.keys), chosen.tile.keys
-        tiles = range(shape.first_key // step * step, end, keys)
+        tiles = range(begin, end, keys)
         boxes = sum(max(0, start + keys - max(start, shape.kv_stride_tokens)) // box for start in tiles)
         expected[0, :, :box] += shape.batch * query_tiles * boxes
     reads = only(records_of(main), Op.READ)
