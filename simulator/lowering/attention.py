@@ -283,7 +283,7 @@ def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars:
         loaded = tile.passes * -(-rows // tile.warp_rows) * tile.keys * head * dtype.bytes if tile.warp_rows else 0
         products = [flops / matrix, loaded / SHARED_BYTES_PER_CLOCK]
         if tile.warp_rows and tile.threads <= ONE_WARP_EACH:
-            product = math.ceil(sum(products) + sum(softmax))
+            product = math.ceil(sum(products) + sum(softmax)) + tile.waiting_cycles
         else:
             fp8 = shape.kv_dtype is Dtype.FP8 and tile.multiplies_cache
             efficiency = (fp8 and scalars.fp8_efficiency) or scalars.matrix_efficiency

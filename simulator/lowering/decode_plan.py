@@ -40,6 +40,10 @@ TRITON_WIDE = (192,)  # head sizes for which no kernel was generated
 HYBRID_MODELS = ((256, 3), (256, 6))  # head size and group of models that SGLang decodes with Triton (Qwen3.5)
 TRITON_HEADS, TRITON_SPLITS = 16, 8  # query heads of a CTA, most splits
 TRITON_PASSES = 4  # of operands through shared memory: K and V go in and out, and each of four warps reads all of Q
+TRITON_EXCHANGES = 5  # between warps in a step: K, V, maxima, sums and weights, each written, waited for and read
+EXCHANGE_CYCLES = 59  # 30 of a barrier of four warps, 29 of a load from shared memory (QuickRunCUDA, B300)
+PRODUCT_COLUMNS = 16  # of an instruction that multiplies, each of which waits for the one before (warpsPerTileV2)
+PRODUCT_CYCLES, BLACKWELL_PRODUCT_CYCLES = 33, 21  # for that: A100 (Sun et al. 2022; sm_120: 35), B300 (QuickRunCUDA)
 TRITON_GROUPS = (5,)  # groups of models with windowed layers, all of whose layers go to Triton on sm_120
 UNEQUAL_HEAD, UNEQUAL_VALUES = 192, 128  # head sizes of the keys and of the values, under SGLang
 
@@ -91,11 +95,21 @@ def _sglang(shape: AttentionShape, hardware: Hardware, backend: Backend) -> Plan
 
 
 def _triton(shape: AttentionShape, hardware: Hardware) -> Plan:
-    """Loads that wait for the places of their tokens are not issued ahead in a loop of two stages."""
+    """Loads that wait for the places of their tokens are not issued ahead in a loop of two stages.
+
+    Its four warps share the keys of a step, so that each waits for its own products of 16 columns, one after the other
+    (Triton's AccelerateMatmul.cpp), and for the others when a row is added up.  Heads are padded to a power of two.
+    """
     grouped = group_of(shape) > 1
     rows = min(TRITON_HEADS, group_of(shape))
     tile = Tile(rows, 32 if grouped else 64, 128, 1, 128, matrix=grouped, warp_rows=16, passes=TRITON_PASSES)
     tile = replace(tile, matrix_share=warp_matrix_share(hardware))
+    if grouped:
+        padded = 1 << (shape.head_dim - 1).bit_length()
+        datacentre = BLACKWELL <= hardware.compute_capability < CONSUMER_BLACKWELL
+        each = BLACKWELL_PRODUCT_CYCLES if datacentre else PRODUCT_CYCLES
+        waiting = padded // PRODUCT_COLUMNS * each + TRITON_EXCHANGES * EXCHANGE_CYCLES
+        tile = replace(tile, padded_head=padded, waiting_cycles=waiting // 2)
     keys = shape.kv_len - shape.first_key
     cores = hardware.sm.count * max(log2(max(1, keys) / 64), 1.0)
     grid = shape.batch * -(-shape.heads // rows)

@@ -42,6 +42,7 @@ class Tile:
     passes: int = 1  # times that operands cross shared memory for a product
     vector_steps: int = 0  # instructions of a thread for each 16 bytes of K or V, where they count for more than flops
     turns_queries: bool = False  # rotates and casts its queries itself
+    waiting_cycles: int = 0  # of each product that a warp, alone on its scheduler, waits for its results and for others
     sets_up_longer: bool = False  # its CTAs take `longer_cycles` besides the prologue
     matrix_share: float = 1.0  # of the matrix units' peak that its instructions can reach
     merged_at_once: int = 0  # partial rows that the CTA which adds them up reads at a time; 0: all

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -413,6 +414,19 @@ def test_triton_waits_for_the_places_of_its_tokens() -> None:
     assert len(places) == 1  # two splits of a tile
     assert mine.barrier[places].all() and mine.barrier[places + 1].all()
     assert KEY <= mine.address[places[0] + 1] < VALUE
+
+
+def test_triton_waits_for_its_own_products_by_hand() -> None:
+    """Head size 192 is multiplied as 256: 16 products of 16 columns of 33 cycles each on an H100, 21 on a B200, and
+    five exchanges of 59, over the products of K and of V.  Ungrouped heads run on the vector units."""
+    shape = shape_of(batch=1, kv_len=64, heads=32, kv_heads=8, head_dim=192, page_tokens=64)
+    devices = ("h100-sxm", "b200-sxm")
+    waits = {on: decode_plan(shape, device(on), Framework.SGLANG, Backend.TRITON).tile for on in devices}
+    assert waits["h100-sxm"].waiting_cycles == (16 * 33 + 5 * 59) // 2
+    assert waits["b200-sxm"].waiting_cycles == (16 * 21 + 5 * 59) // 2
+    assert {tile.padded_head for tile in waits.values()} == {256}
+    alone = replace(shape, heads=8)
+    assert decode_plan(alone, device("h100-sxm"), Framework.SGLANG, Backend.TRITON).tile.waiting_cycles == 0
 
 
 def test_flash_attention_2_reads_a_window_for_each_query_head() -> None:
