@@ -270,31 +270,32 @@ def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars:
     """Return the SM cycles of one product (Q K^T or P V) of a whole tile with half of its softmax, padding included.
 
     Several warps share the units, so that the slowest of them bounds a step.  Where a thread does all itself, or each
-    of the SM's four schedulers has one warp of the CTA, which waits for its loads, products and exponentials in turn,
-    they add up.
+    of the SM's four schedulers has one warp of the CTA, which waits for its loads, conversions, products and
+    exponentials in turn, they add up.
     """
     dtype = shape.kv_dtype if tile.multiplies_cache else shape.activation_dtype
     rows = max(tile.queries, tile.padded_rows)
     head = tile.padded_head or shape.head_dim
     flops = 2 * rows * tile.keys * head
-    softmax = [part / 2 for part in softmax_cycles(rows * tile.keys, hardware)]
+    rest = [part / 2 for part in softmax_cycles(rows * tile.keys, hardware)]
+    if shape.kv_dtype is Dtype.FP8 and not tile.multiplies_cache:
+        converted = tile.conversion_cycles or conversion_cycles(hardware, PAIR_CONVERSIONS)
+        rest.append(tile.keys * head * converted)
     if tile.matrix:
         matrix: float = tile.matrix_share * getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
         loaded = tile.passes * -(-rows // tile.warp_rows) * tile.keys * head * dtype.bytes if tile.warp_rows else 0
         products = [flops / matrix, loaded / SHARED_BYTES_PER_CLOCK]
         if tile.warp_rows and tile.threads <= ONE_WARP_EACH:
-            product = math.ceil(sum(products) + sum(softmax)) + tile.waiting_cycles
+            product = math.ceil(sum(products) + sum(rest)) + tile.waiting_cycles
         else:
             fp8 = shape.kv_dtype is Dtype.FP8 and tile.multiplies_cache
             efficiency = (fp8 and scalars.fp8_efficiency) or scalars.matrix_efficiency
-            bounds = [part / efficiency for part in products] + softmax
+            bounds = [part / efficiency for part in products] + rest
             product = math.ceil(float(np.linalg.norm(bounds, SHARPNESS)))
     else:
         vectors = tile.keys * head * shape.activation_dtype.bytes // VECTOR_BYTES
         steps = max(flops, 2 * tile.vector_steps * vectors)
-        product = math.ceil(steps / hardware.sm.vector_flops_per_clock + sum(softmax))
-    if shape.kv_dtype is Dtype.FP8 and not tile.multiplies_cache:
-        product += int(tile.keys * head * (tile.conversion_cycles or conversion_cycles(hardware, PAIR_CONVERSIONS)))
+        product = math.ceil(steps / hardware.sm.vector_flops_per_clock + sum(rest))
     return product * (SPILLED if tile.spills else 1)
 
 

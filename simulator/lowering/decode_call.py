@@ -11,9 +11,9 @@
   (per_tensor_quant_fp8.cuh), and multiplied by the scales of K, of the softmax and, by FlashInfer, by log2(e).  Where
   the heads of K and V differ, PyTorch's index_put stores each, after it has turned their places into 64-bit numbers.
   FlashAttention-3 plans its splits in a kernel of one CTA (prepare_varlen_num_blocks).
-- TensorRT-LLM: rotary embedding and the storing of K and V are one kernel (invokeQKVPreprocessing) before XQA and the
-  generated kernels; masked attention, and XQA on Hopper with an fp8 cache, do both themselves, unless there are
-  attention sinks, with which head size 64 is measured.
+- TensorRT-LLM: rotary embedding, of q too, and the storing of K and V are one kernel (invokeQKVPreprocessing) before
+  XQA and the generated kernels; here it turns q in place.  Masked attention, and XQA on Hopper with an fp8 cache, do
+  all of that themselves, unless there are attention sinks, with which head size 64 is measured.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Around:
     stores: int
     before: tuple[Small, ...]
     after: tuple[Small, ...]
+    query_bytes: int = 0  # that the kernel which stores K and V turns on its way
 
 
 def kernels_around(
@@ -165,7 +166,7 @@ def _trtllm(shape: AttentionShape, at: Buffers, plan: Plan, hardware: Hardware) 
     sinks = shape.head_dim == SINKS_HEAD
     if plan.name == " masked" or (plan.name == " XQA" and on_hopper_tensor_cores(shape, hardware) and not sinks):
         return Around((), 0, (), ())
-    return Around((), 1, (), ())
+    return Around((), 1, (), (), _query_bytes(shape))
 
 
 def _query_bytes(shape: AttentionShape) -> int:

@@ -123,13 +123,15 @@ class KvWriteKernel:
     registers: int = REGISTERS
     prologue_ps: int = 0
     in_turn: bool = False  # waits for the slot, then for K, then for V
+    query: int = 0  # address of the queries, of which it turns so many bytes in place
+    query_bytes: int = 0
 
 
 def lower_kv_write(
     write: KvWrite, layout: KvLayout, kernel: int, layer: int | None, step: int, how: KvWriteKernel | None = None
 ) -> TracedKernel:
     """Return the kernel that scatters the new K and V of each token into its page, one CTA per token or as `how`
-    says."""
+    says, and turns its queries."""
     how = how or KvWriteKernel()
     tokens = write.sequences * write.count
     token = np.arange(tokens)
@@ -145,6 +147,10 @@ def lower_kv_write(
         for base in bases:
             for runs in _kv_runs(write, layout):
                 program.add(cta[:, None], Op.WRITE, runs._replace(address=base + runs.address), barrier=True)
+    if how.query_bytes:
+        queries = pieces(*shares(how.query, how.query_bytes, tokens))
+        program.add(cta[:, None], Op.READ, queries)
+        program.add(cta[:, None], Op.WRITE, queries, barrier=True)
     launch = Launch(how.threads, how.registers, shared_bytes=0, stages=16, prologue_ps=how.prologue_ps)
     return traced_whole(how.name, "kv_write", layer, step, launch, 0, program.records())
 

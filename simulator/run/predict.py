@@ -16,7 +16,7 @@ from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm, prefill
 from simulator.lowering.cutlass import cutlass_kernel
 from simulator.lowering.decode_call import Buffers, kernels_around, lower_small, sglang_casts
-from simulator.lowering.elementwise import KvWrite, lower_index_put, lower_kv_write
+from simulator.lowering.elementwise import KvWrite, KvWriteKernel, lower_index_put, lower_kv_write
 from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.lowering.key_tiles import Operands, kv_layout
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of, pitch_of
@@ -306,7 +306,8 @@ def _attention_call(
         for small in around.first:
             kernels.append(lower_small(small, len(kernels), None, 0))
         if around.stores == 1:
-            kernels.append(lower_kv_write(write, kv_layout(shape), len(kernels), None, 0))
+            how = KvWriteKernel(query=addresses["q"], query_bytes=around.query_bytes)
+            kernels.append(lower_kv_write(write, kv_layout(shape), len(kernels), None, 0, how))
         elif around.stores:
             elements = new_bytes // 2 // shape.activation_dtype.bytes
             for number, base in enumerate((write.key, write.value)):

@@ -10,7 +10,9 @@ from test_lowering_attention import shape_of
 
 from simulator.hardware import Dtype
 from simulator.lowering.decode_call import Around, Buffers, Small, kernels_around, lower_small
+from simulator.lowering.elementwise import KvWrite, KvWriteKernel, lower_kv_write
 from simulator.lowering.implementation import Framework
+from simulator.lowering.layout import KvLayout
 
 AT = Buffers(query=1 << 32, output=2 << 32, new=3 << 32, scratch=4 << 32)
 FP8 = {"kv_dtype": Dtype.FP8}
@@ -79,6 +81,22 @@ def test_a_query_is_cast_with_a_scale_of_its_own() -> None:
     assert {small.output for small in found.before} == {AT.scratch, AT.scratch + 65536}
     many = around("b200-sxm", Framework.SGLANG, **FP8 | {"batch": 1024})
     assert many.before[1].ctas == 1024
+
+
+def test_xqa_has_its_queries_turned_where_k_and_v_are_stored() -> None:
+    """16 x 32 rows of 128 elements are 128 KiB, read and written besides the new K and V of 64 KiB."""
+    found = around("l40s", Framework.TRTLLM)
+    assert found.query_bytes == 131072
+    assert around("h100-sxm", Framework.TRTLLM, **FP8).query_bytes == 0
+    write = KvWrite(16, 1023, 1, AT.new, 65536, AT.scratch, 1 << 40, 1 << 41)
+    layout = KvLayout(8, 256, 64, 1024)
+    plain, turning = (
+        lower_kv_write(write, layout, 0, None, 0, KvWriteKernel(query=AT.query, query_bytes=size))
+        for size in (0, found.query_bytes)
+    )
+    assert_header(turning)
+    assert turning.header.read_bytes - plain.header.read_bytes == 131072
+    assert turning.header.write_bytes - plain.header.write_bytes == 131072
 
 
 @pytest.mark.parametrize("size", [4, 32, 4096, 5000, 1 << 20])
