@@ -43,32 +43,66 @@ _SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy
 (1320 against 153 ns per line group)."""
 
 
-_HELPERS: set[str] = set()
-_ENTRIES: set[str] = set()
+_HELPERS: set[tuple[str, str]] = set()
+_ENTRIES: set[tuple[str, str]] = set()
+"""Name of each function, and how its name begins in machine code."""
 
 
-def _optimise_once() -> None:
+def _mangled(*names: str) -> str:
+    """Return how the names of what is called so begin in machine code."""
+    return "_ZN" + "".join(f"{len(name)}{name}" for name in names)
+
+
+_OURS = _mangled(*__name__.split(".")[:-1])
+"""How the names of all functions of the core begin."""
+
+
+def _names_of(function: F) -> tuple[str, str]:
+    return function.__qualname__, _mangled(*function.__module__.split("."), function.__qualname__)
+
+
+def _translate_once() -> None:
     """Leave helpers as they are until they have been linked into the functions that Python calls.
 
-    numba optimises each function together with all it calls, however deep: ten levels of calls would be optimised
-    ten times over (90 s instead of 20 s for the event loop).  Without this everything works, but compiles slower.
+    numba optimises each function together with all it calls, however deep, and makes machine code of it: ten levels of
+    calls would be optimised ten times over (90 s instead of 20 s for the event loop), and machine code of what is never
+    called takes as long again as all the rest.  Without this everything works, but compiles slower.
     """
-    library = numba.core.codegen.JITCodeLibrary
-    optimise = library._optimize_final_module
+    library, generator = numba.core.codegen.JITCodeLibrary, numba.core.codegen.JITCPUCodegen
+    optimise, finish, set_env = library._optimize_final_module, library._finalize_final_module, generator.set_env
 
-    def unless_helper(self: Any) -> None:
-        if self.name in _HELPERS:
+    def is_one(self: Any, of: set[tuple[str, str]]) -> bool:
+        begins = tuple(mangled for name, mangled in of if name == self.name)
+        return bool(begins) and any(each.name.startswith(begins) for each in self._final_module.functions)
+
+    def is_helper(self: Any) -> bool:
+        return is_one(self, _HELPERS) and not is_one(self, _ENTRIES)
+
+    def optimise_unless_helper(self: Any) -> None:
+        if is_helper(self):
             return
-        if self.name in _ENTRIES:
+        if is_one(self, _ENTRIES):
             for function in self._final_module.functions:
                 if not function.is_declaration and function.linkage.name == "linkonce_odr":
                     function.linkage = "internal"
         optimise(self)
 
-    library._optimize_final_module = unless_helper
+    def finish_unless_helper(self: Any) -> None:
+        if is_helper(self):
+            self._finalized = True
+        else:
+            finish(self)
+
+    def set_env_unless_helper(self: Any, name: str, env: Any) -> None:
+        if self._engine.get_global_value_address(name):  # which a helper that nothing was made of has not
+            set_env(self, name, env)
+
+    library._optimize_final_module = optimise_unless_helper
+    library._finalize_final_module = finish_unless_helper
+    generator.set_env = set_env_unless_helper
 
 
-_optimise_once()
+_translate_once()
 
 
 def _index_from_the_front() -> None:
@@ -76,10 +110,9 @@ def _index_from_the_front() -> None:
     the end, and asking at each access whether it is one takes four instructions of some thirty.
     """
     fix = arrayobj.fix_integer_index
-    ours = "_ZN" + "".join(f"{len(name)}{name}" for name in __name__.split(".")[:-1])  # mangled names begin so
 
     def unless_ours(context: Any, builder: Any, kind: Any, index: Any, size: Any) -> Any:
-        if builder.function.name.startswith(ours):
+        if builder.function.name.startswith(_OURS):
             return context.cast(builder, index, kind, numba.types.intp)
         return fix(context, builder, kind, index, size)
 
@@ -91,7 +124,7 @@ _index_from_the_front()
 
 def compiled(function: F) -> F:
     """Compile a function that Python calls."""
-    _ENTRIES.add(function.__qualname__)
+    _ENTRIES.add(_names_of(function))
     return cast(F, numba.njit(**_SETTINGS)(function))
 
 
@@ -99,13 +132,13 @@ def small_function(function: F) -> F:
     """Compile a function that takes few arrays: LLVM inlines it, which takes less time than numba's own inlining.
 
     It has no entry for Python, which dies when it calls it: only compiled code may."""
-    _HELPERS.add(function.__qualname__)
+    _HELPERS.add(_names_of(function))
     settings = _SETTINGS | {"cache": False}
     return cast(F, numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **settings)(function))
 
 
 def called(function: F) -> F:
     """Compile a function that stays a call of its own, and that only compiled code may call (see `small_function`)."""
-    _HELPERS.add(function.__qualname__)
+    _HELPERS.add(_names_of(function))
     settings = _SETTINGS | {"cache": False}
     return cast(F, numba.njit(forceinline=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, **settings)(function))

@@ -22,9 +22,11 @@ def test_an_empty_cache_folder_is_none(named: str, kept: str) -> None:
     assert kept in done.stdout
 
 
-def test_indices_of_other_peoples_functions_still_count_from_the_end() -> None:
-    @numba.njit
-    def read(words, place):  # type: ignore[no-untyped-def]
-        return words[place]
+@numba.njit
+def place(words, number):  # type: ignore[no-untyped-def]
+    """Do what nobody in the core means, under the name of a function that exists there."""
+    return words[number]
 
-    assert read(np.arange(5), -2) == 3
+
+def test_other_peoples_functions_are_left_alone() -> None:
+    assert place(np.arange(5), -2) == 3
