@@ -13,7 +13,8 @@
   FlashAttention-3 plans its splits in a kernel of one CTA (prepare_varlen_num_blocks).
 - TensorRT-LLM: rotary embedding, of q too, and the storing of K and V are one kernel (invokeQKVPreprocessing) before
   XQA and the generated kernels; here it turns q in place.  Masked attention, and XQA on Hopper with an fp8 cache, do
-  all of that themselves, unless there are attention sinks, with which head size 64 is measured.
+  all of that themselves, unless there are attention sinks, with which head size 64 is measured.  Where FlashInfer calls
+  the generated kernels, K, V and the query are cast to fp8 one by one, and K and V stored (append_paged_kv_cache).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flashinfer import FLASHINFER
 from simulator.lowering.decode_plan import decode_plan
 from simulator.lowering.decode_tile import Plan, group_of
-from simulator.lowering.decode_trtllm import GENERATED, on_hopper_tensor_cores
+from simulator.lowering.decode_trtllm import GENERATED, calls_flashinfer, on_hopper_tensor_cores
 from simulator.lowering.elementwise import REGISTERS, pieces
 from simulator.lowering.implementation import Backend, Framework
 from simulator.lowering.layout import SECTOR_BYTES
@@ -122,8 +123,8 @@ def _vllm(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
     return Around((), 1, before, (copy, copy) if moved else (copy,) if swapped else ())
 
 
-def sglang_casts(shape: AttentionShape, at: Buffers) -> tuple[Small, ...]:
-    """Return what casts the new K, then V, to the type of SGLang's cache."""
+def cache_casts(shape: AttentionShape, at: Buffers) -> tuple[Small, ...]:
+    """Return what casts the new K, then V, to the type of the cache."""
     if shape.kv_dtype is not Dtype.FP8:
         return ()
     half = shape.batch * shape.query_len * shape.kv_heads * shape.head_dim * shape.activation_dtype.bytes
@@ -131,7 +132,7 @@ def sglang_casts(shape: AttentionShape, at: Buffers) -> tuple[Small, ...]:
 
 
 def _sglang(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
-    first = () if plan.name == GENERATED else sglang_casts(shape, at)
+    first = () if plan.name == GENERATED else cache_casts(shape, at)
     before: tuple[Small, ...] = ()
     if shape.kv_dtype is Dtype.FP8 and plan.name == GENERATED:
         before = _scaled(shape, at)
@@ -166,6 +167,11 @@ def _trtllm(shape: AttentionShape, at: Buffers, plan: Plan, hardware: Hardware) 
     sinks = shape.head_dim == SINKS_HEAD
     if plan.name == " masked" or (plan.name == " XQA" and on_hopper_tensor_cores(shape, hardware) and not sinks):
         return Around((), 0, (), ())
+    if calls_flashinfer(shape, hardware):
+        narrow = shape.kv_dtype is Dtype.FP8
+        size = _query_bytes(shape)
+        query = (Small("cast", at.query, size, at.scratch, size // 2),) if narrow else ()
+        return Around(cache_casts(shape, at), 1, query, ())
     return Around((), 1, (), (), _query_bytes(shape))
 
 

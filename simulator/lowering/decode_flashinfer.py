@@ -7,8 +7,7 @@
   SGLang 0.5.14 require; pull request 3485 converts in shared memory later.  Under vLLM, whose plan
   is made for CUDA graphs up to 512 sequences, parts are added up by a second kernel even where there is one.
 - On the vector units: decode.cuh and scheduler.cuh (BatchDecodeWithPagedKVCacheWorkEstimationDispatched), as many CTAs
-  as fit.  SGLang (should_use_tensor_core) and TensorRT-LLM (FlashInferAttentionMetadata._use_tensor_cores) run it for
-  16-bit caches and groups of fewer than four query heads.
+  as fit.  SGLang (should_use_tensor_core) runs it for 16-bit caches and groups of fewer than four query heads.
 """
 
 from __future__ import annotations
@@ -51,12 +50,12 @@ def flashinfer_plan(shape: AttentionShape, hardware: Hardware, head_major: bool)
     return _plan(shape, fitting(tile, shape, hardware), RESIDENT * hardware.sm.count, head_major)
 
 
-def vector_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:
+def vector_plan(shape: AttentionShape, hardware: Hardware) -> Plan:
     """Return the kernel that a framework chooses by type and group: a thread row holds the query of a head, and several
     of them share the keys of a tile."""
     group = group_of(shape)
     if shape.kv_dtype is Dtype.FP8 or group >= MATRIX_GROUP:
-        return flashinfer_plan(shape, hardware, head_major)
+        return flashinfer_plan(shape, hardware, head_major=False)
     row = shape.head_dim // max(VECTOR_BYTES // shape.kv_dtype.bytes, shape.head_dim // 32)
     deep = max(1, VECTOR_THREADS // (row * group))
     keys = (4 if group == 1 else 1) * group * deep
@@ -67,7 +66,7 @@ def vector_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> 
         sm.registers // (VECTOR_REGISTERS * tile.threads),
         sm.shared_memory_bytes // (shared_bytes(shape, tile) + sm.cta_reserved_bytes),
     )
-    return _plan(shape, tile, resident * sm.count, head_major)
+    return _plan(shape, tile, resident * sm.count, head_major=False)
 
 
 def _plan(shape: AttentionShape, tile: Tile, slots: int, head_major: bool) -> Plan:

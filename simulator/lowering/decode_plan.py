@@ -29,7 +29,7 @@ from simulator.lowering.decode_tile import (
     launched,
     warp_matrix_share,
 )
-from simulator.lowering.decode_trtllm import GENERATED_HEADS, generated_plan, trtllm_plan
+from simulator.lowering.decode_trtllm import calls_flashinfer, generated_plan, trtllm_plan
 from simulator.lowering.implementation import Backend, Framework
 from simulator.workload.operators import AttentionShape
 
@@ -55,8 +55,8 @@ def decode_plan(
     capability = hardware.compute_capability
     datacentre = BLACKWELL <= capability < CONSUMER_BLACKWELL
     if framework is Framework.TRTLLM:
-        if datacentre and (shape.head_dim > GENERATED_HEADS or (shape.head_dim == GENERATED_HEADS and shape.window)):
-            return vector_plan(shape, hardware, head_major=True)
+        if calls_flashinfer(shape, hardware):
+            return generated_plan(shape, hardware, head_major=True)
         return trtllm_plan(shape, hardware)
     if framework is Framework.SGLANG:
         plan = _sglang(shape, hardware, backend)
@@ -77,7 +77,7 @@ def _sglang(shape: AttentionShape, hardware: Hardware, backend: Backend) -> Plan
     if backend is Backend.TRITON:
         return _triton(shape, hardware)
     if backend is Backend.FLASHINFER:
-        return vector_plan(shape, hardware, head_major=False)
+        return vector_plan(shape, hardware)
     if BLACKWELL <= capability < CONSUMER_BLACKWELL:
         hybrid = (shape.head_dim, group_of(shape)) in HYBRID_MODELS and shape.window is None
         if hybrid or shape.head_dim in TRITON_WIDE:
@@ -90,7 +90,7 @@ def _sglang(shape: AttentionShape, hardware: Hardware, backend: Backend) -> Plan
         return fa3_ampere_plan(shape, hardware)
     windowed = shape.window is not None or group_of(shape) in TRITON_GROUPS or shape.head_dim > 256
     if shape.head_dim in FLASHINFER_HEADS and not (windowed and capability >= CONSUMER_BLACKWELL):
-        return vector_plan(shape, hardware, head_major=False)
+        return vector_plan(shape, hardware)
     return _triton(shape, hardware)
 
 

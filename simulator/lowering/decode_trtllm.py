@@ -35,7 +35,7 @@ from simulator.workload.operators import AttentionShape
 
 XQA_MOST_GROUP = 32  # query heads per KV head (supportConfigQGMMA, supportConfigHMMA)
 GENERATED = " trtllm-gen"
-GENERATED_HEADS = 256  # largest head size with a generated kernel; beyond, and with a window, FlashInfer's own
+GENERATED_HEADS = 256  # largest head size of TensorRT-LLM's own attention on data-centre Blackwell, windows aside
 GENERATED_MOST_GROUP = 32  # likewise (XqaDispatcher::shouldUse has 16, which pull request 12620 extends to 32)
 XQA_HISTORY = 128  # keys a block takes at least (kMinHistoryTokensPerBlock)
 XQA_WAVES = 8  # kTargetWaveFactor
@@ -100,6 +100,13 @@ def generated_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) 
     splits = min(-(-keys // (2 * GENERATED_STEP)), max(1, hardware.sm.count // work))
     splits = launched(splits, steps_of(shape, tile))
     return Plan(GENERATED, tile, splits, dealt=splits == 1, head_major=head_major)
+
+
+def calls_flashinfer(shape: AttentionShape, hardware: Hardware) -> bool:
+    """Return whether TensorRT-LLM has FlashInfer call the generated kernel, as for the layers of Gemma 4: head sizes
+    beyond 256, and 256 with a window (_torch/attention_backend/flashinfer.py, flashinfer_backend "trtllm-gen")."""
+    wide = shape.head_dim > GENERATED_HEADS or (shape.head_dim == GENERATED_HEADS and shape.window is not None)
+    return wide and BLACKWELL <= hardware.compute_capability < CONSUMER_BLACKWELL
 
 
 def on_hopper_tensor_cores(shape: AttentionShape, hardware: Hardware) -> bool:

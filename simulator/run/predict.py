@@ -15,7 +15,7 @@ from simulator.errors import CapacityError
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm, prefill
 from simulator.lowering.cutlass import cutlass_kernel
-from simulator.lowering.decode_call import Buffers, kernels_around, lower_small, sglang_casts
+from simulator.lowering.decode_call import Buffers, cache_casts, kernels_around, lower_small
 from simulator.lowering.elementwise import KvWrite, KvWriteKernel, lower_index_put, lower_kv_write
 from simulator.lowering.implementation import Framework, Implementation, implementations
 from simulator.lowering.key_tiles import Operands, kv_layout
@@ -291,7 +291,7 @@ def _attention_call(
     if isinstance(case, PrefillAttentionCase):
         if case.kv_write and case.framework is not Framework.GENERIC:
             if case.framework is Framework.SGLANG:
-                for small in sglang_casts(shape, buffers):
+                for small in cache_casts(shape, buffers):
                     kernels.append(lower_small(small, len(kernels), None, 0, case.kernel))
             number = len(kernels)
             kernels.extend(lower_cache_write(shape, write, number, case.framework, hardware, scalars))

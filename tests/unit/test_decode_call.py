@@ -48,6 +48,9 @@ def around(on: str, framework: Framework, **changes: Any) -> Around:
         ("h100-sxm", Framework.TRTLLM, {"kv_heads": 32}, []),  # so does masked attention
         ("l40s", Framework.TRTLLM, FP8, ["store"]),
         ("b200-sxm", Framework.TRTLLM, {}, ["store"]),
+        ("b200-sxm", Framework.TRTLLM, {"head_dim": 512}, ["store"]),
+        ("b200-sxm", Framework.TRTLLM, FP8 | {"head_dim": 512}, ["cast", "cast", "store", "cast"]),  # by FlashInfer
+        ("b200-sxm", Framework.TRTLLM, FP8, ["store"]),
     ],
 )
 def test_the_kernels_around_attention(on: str, framework: Framework, changes: dict[str, Any], names: list[str]) -> None:
