@@ -27,7 +27,14 @@ PLOTS = "plots"
 @click.command()
 @click.argument("suites", metavar="[SUITE]...", nargs=-1, type=click.Choice([*OWN_REPORTS, *KERNEL_SUITES]))
 @click.option("--only", multiple=True, metavar="BENCHMARK", help="Only this microbenchmark.  May be given again.")
-@click.option("--hardware", "devices", multiple=True, metavar="NAME", help="Only this device.  May be given again.")
+@click.option(
+    "--hardware",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="Only this device.  May be given again.  Kernel suites take a TOML file too: it describes the GPU whose "
+    "folder of the database has its name.",
+)
 @override_option
 @format_options
 @click.option(

@@ -131,7 +131,10 @@ def validate_kernels(options: KernelOptions) -> int:
         gate.check_same_run(committed, accuracy.describe(todo), options.gate)
     if options.folder is not None:
         _prepare(options.folder)
-    with open_checkpoint(options.checkpoint, [accuracy.describe(todo), sorted(todo.rows)]) as checkpoint:
+    files = todo.files()
+    if files and options.checkpoint:
+        raise ConfigError(f"--checkpoint keeps predictions by the name of a device; leave it out with {files[0][0]}")
+    with open_checkpoint(options.checkpoint, [accuracy.describe(todo), sorted(todo.rows), files]) as checkpoint:
         _predict(todo, checkpoint, options.jobs)
         report = accuracy.report(todo, checkpoint)
     worse = gate.compare(committed, report) if committed is not None else None

@@ -13,6 +13,7 @@ from kernel_tables import DECODE, GEMM, PREFILL, write
 from simulator.errors import ConfigError
 from simulator.run.cases import DecodeAttentionCase, GemmCase, PrefillAttentionCase
 from simulator.validation.kernels import database, left_out
+from simulator.validation.kernels.accuracy import plan
 from simulator.validation.kernels.rows import CALIBRATION, TEST, Selection, select
 from simulator.validation.kernels.sampling import stratified
 from simulator.validation.kernels.suite import SUITES, weight_copies
@@ -245,3 +246,40 @@ def test_a_draw_follows_the_sizes_of_its_stratum() -> None:
 def test_every_row_of_a_stratum_is_as_likely() -> None:
     counts = Counter(int(row) for seed in range(2000) for row in stratified(np.zeros(7, np.int64), np.ones(7), 2, seed))
     assert all(abs(count - 2000 * 2 / 7) < 100 for count in counts.values())
+
+
+OWN_GPU = 'base = "l40s"\nsm = { count = 58, clock = "2040 MHz" }\nhbm = { stacks = 6, data_rate = "12.5 Gbit/s" }\n'
+
+
+def test_a_file_describes_the_gpu_whose_folder_has_its_name(tmp_path: Path) -> None:
+    for gpu in ("my_gpu", "l40s", "rtx_4090"):
+        write(tmp_path, "gemm", [GEMM], where=f"{gpu}/vllm/0.24.0")
+    rows, ledger = select(GEMM_SUITE, database.at(tmp_path), Selection())
+    assert [(row.device, row.description) for row in rows] == [("l40s", "l40s"), ("rtx-4090", "rtx-4090")]
+    assert ledger.reasons() == {"no hardware description of my_gpu": 1}
+    own = tmp_path / "my-gpu.toml"
+    own.write_text(OWN_GPU)
+    rows, _ = select(GEMM_SUITE, database.at(tmp_path), Selection(devices=(str(own),)))
+    assert [(row.device, row.description) for row in rows] == [("my-gpu", str(own))]
+
+
+def test_a_file_of_no_gpu_and_a_faulty_one_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "gemm", [GEMM], where="l40s/vllm/0.24.0")
+    other = tmp_path / "other.toml"
+    other.write_text(OWN_GPU)
+    with pytest.raises(ConfigError, match=r"tables of l40s; .*other\.toml describes the GPU whose folder has the name"):
+        select(GEMM_SUITE, database.at(tmp_path), Selection(devices=(str(other),)))
+    with pytest.raises(ConfigError, match=r"none\.toml: no such file"):
+        plan(["gemm"], Selection(devices=("none.toml",)), database.at(tmp_path))
+
+
+def test_predictions_of_a_file_are_kept_apart_by_what_it_says(tmp_path: Path) -> None:
+    write(tmp_path, "gemm", [GEMM], where="my_gpu/vllm/0.24.0")
+    own = tmp_path / "my_gpu.toml"
+    said = []
+    for text in (OWN_GPU, OWN_GPU + "l2.ways = 8\n"):
+        own.write_text(text)
+        said.append(plan(["gemm"], Selection(devices=(str(own),)), database.at(tmp_path)).files())
+    assert [name for files in said for name, _ in files] == [str(own)] * 2
+    assert said[0] != said[1]
+    assert plan(["gemm"], Selection(), database.at(write(tmp_path / "b", "gemm", [GEMM]).parents[4])).files() == []

@@ -50,6 +50,11 @@ class Plan:
             for rows in suites.values():
                 yield from (job(row, self.overrides, without) for row in rows)
 
+    def files(self) -> list[tuple[str, str]]:
+        """Return the files that describe devices, with what they say: predictions are kept by the name alone."""
+        named = sorted({row.file for rows in self.rows.values() for row in rows if row.file})
+        return [(name, hardware.load(name).spec.model_dump_json()) for name in named]
+
     def missing(self, checkpoint: Checkpoint) -> set[str]:
         """Return the keys of the predictions still to be made."""
         return {key for each in self.jobs() if (key := each.key) not in checkpoint.known}
@@ -57,7 +62,7 @@ class Plan:
 
 def job(row: MeasuredRow, overrides: tuple[str, ...], without: str = "") -> Job:
     """Return the prediction that a row needs."""
-    return Job(row.device, overrides, without, row.case)
+    return Job(row.description, overrides, without, row.case)
 
 
 def plan(
@@ -73,6 +78,9 @@ def plan(
 
     Raises ConfigError when nothing that was asked for is there.
     """
+    for name in selection.devices:
+        if name.endswith(".toml"):
+            hardware.load(name, overrides)  # a slip in it is said before any table is read
     rows, ledgers = {}, {}
     for name in names:
         suite = SUITES[name]
@@ -80,8 +88,8 @@ def plan(
             rows[name], ledgers[name] = select(suite, source, selection)
         else:
             rows[name], ledgers[name] = transcribed.select(suite, selection, source)
-    for device in {row.device for found in rows.values() for row in found}:
-        hardware.load(device, overrides)  # a mistake in the overrides is said before any work is done
+    for description in {row.description for found in rows.values() for row in found}:
+        hardware.load(description, overrides)  # a mistake in the overrides is said before any work is done
     again = {name: _drawn(found, without_sample, selection.seed) for name, found in rows.items()}
     return Plan(selection, source, rows, ledgers, tuple(overrides), tuple(without), without_sample, again)
 
@@ -177,7 +185,7 @@ def _judge(
     rows: Sequence[MeasuredRow], overrides: tuple[str, ...], checkpoint: Checkpoint
 ) -> tuple[list[Judged], list[Json]]:
     """Return the rows with their predictions, and those that could not be predicted with their reasons."""
-    devices = {row.device: hardware.load(row.device).spec for row in rows}
+    devices = {row.device: hardware.load(row.description).spec for row in rows}
     judged, failed = [], []
     for row in rows:
         prediction = checkpoint.known[job(row, overrides).key]

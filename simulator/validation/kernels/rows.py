@@ -14,14 +14,20 @@ from numpy.typing import NDArray
 
 from simulator import hardware
 from simulator.errors import ConfigError
-from simulator.hardware import Hardware
 from simulator.lowering.implementation import Framework
 from simulator.run.cases import KernelCase
 from simulator.validation.kernels import database
 from simulator.validation.kernels.database import Columns, Database, Table
 from simulator.validation.kernels.left_out import rules
 from simulator.validation.kernels.sampling import stratified
-from simulator.validation.kernels.suite import CALIBRATION_GPUS, DEVICES, DTYPES, KernelSuite, measured_call
+from simulator.validation.kernels.suite import (
+    CALIBRATION_GPUS,
+    DTYPES,
+    KernelSuite,
+    description_of,
+    device_of,
+    measured_call,
+)
 
 CALIBRATION, TEST = "calibration", "test"
 MOST_REASONS = 3
@@ -40,6 +46,12 @@ class MeasuredRow:
     dtype: str
     case: KernelCase
     measured_s: float
+    file: str = ""  # that describes the device, where it is not one that ships
+
+    @property
+    def description(self) -> str:
+        """What describes the device, as `hardware.load` takes it."""
+        return self.file or self.device
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ class _Usable:
     """The rows of one table that can be predicted."""
 
     table: Table
+    description: str
     columns: Columns
     rows: NDArray[np.int64]
     calibration: NDArray[np.bool_]
@@ -95,10 +108,10 @@ def select(suite: KernelSuite, source: Database, selection: Selection) -> tuple[
     tables = [table for table in source.tables(suite.family, suite.file) if _wanted(table, selection)]
     usable = [found for table in tables if (found := _usable(suite, table, selection, ledger)) is not None]
     if not usable:
-        gpus = sorted({DEVICES.get(table.gpu, table.gpu) for table in source.tables(suite.family, suite.file)})
+        gpus = sorted({description_of(each.gpu) or each.gpu for each in source.tables(suite.family, suite.file)})
         raise ConfigError(
             f"suite {suite.name}: {source.root} has no usable row of what was asked for; it has tables of "
-            f"{', '.join(gpus) or 'no device'}{_why_none(ledger)}"
+            f"{', '.join(gpus) or 'no device'}{_why_none(ledger)}{_of_files(selection)}"
         )
     drawn = [row for found, rows in _draw(suite, usable, selection) for row in _materialise(suite, found, rows)]
     ledger.usable, ledger.drawn = sum(len(found.rows) for found in usable), len(drawn)
@@ -111,10 +124,15 @@ def _why_none(ledger: Ledger) -> str:
     return "".join(f"; {reason}" for reason in [*ledger.notes[:MOST_REASONS], *reasons])
 
 
+def _of_files(selection: Selection) -> str:
+    files = [name for name in selection.devices if name.endswith(".toml")]
+    return f"; {files[0]} describes the GPU whose folder has the name of the file" if files else ""
+
+
 def _wanted(table: Table, selection: Selection) -> bool:
     if selection.frameworks and table.framework not in selection.frameworks:
         return False
-    return not selection.devices or DEVICES.get(table.gpu) in selection.devices
+    return not selection.devices or description_of(table.gpu, selection.devices) in selection.devices
 
 
 def _usable(suite: KernelSuite, table: Table, selection: Selection, ledger: Ledger) -> _Usable | None:
@@ -126,7 +144,8 @@ def _usable(suite: KernelSuite, table: Table, selection: Selection, ledger: Ledg
         return None
     ledger.enter(table.name, columns.rows)
     out = ledger.left_out[table.name]
-    if whole := _whole_table(suite, table, columns):
+    description = description_of(table.gpu, selection.devices)
+    if whole := _whole_table(suite, table, columns, description):
         out[whole] = columns.rows
         return None
     left = np.ones(columns.rows, np.bool_)
@@ -141,24 +160,17 @@ def _usable(suite: KernelSuite, table: Table, selection: Selection, ledger: Ledg
     out += Counter()  # drop reasons that took nothing
     rows = np.flatnonzero(left)
     calibration = columns.calibration()[rows] if table.gpu in CALIBRATION_GPUS else np.zeros(len(rows), np.bool_)
-    return _Usable(table, columns, rows, calibration) if len(rows) else None
+    return _Usable(table, description or "", columns, rows, calibration) if len(rows) else None
 
 
-def _whole_table(suite: KernelSuite, table: Table, columns: Columns) -> str | None:
+def _whole_table(suite: KernelSuite, table: Table, columns: Columns, description: str | None) -> str | None:
     """Return why no row of a table can be used, if that is so."""
-    if _device(table.gpu) is None:
+    if description is None:
         return f"no hardware description of {table.gpu}"
     if table.framework not in set(Framework):
         return f"unknown framework {table.framework}"
     missing = [name for name in suite.required if name not in columns.names]
     return f"no column {missing[0]}" if missing else None
-
-
-def _device(gpu: str) -> Hardware | None:
-    try:
-        return hardware.load(DEVICES[gpu]).spec if gpu in DEVICES else None
-    except ConfigError:
-        return None
 
 
 def _draw(
@@ -188,8 +200,7 @@ def _draw(
 def _materialise(suite: KernelSuite, found: _Usable, rows: NDArray[np.int64]) -> list[MeasuredRow]:
     """Return the chosen rows of a table as cases."""
     table, columns = found.table, found.columns
-    device = _device(table.gpu)
-    assert device is not None
+    device = hardware.load(found.description).spec
     codes, words = columns.words(suite.dtype)
     numbers = {name: np.nan_to_num(columns.numbers(name))[rows] for name in (*suite.positive, *suite.optional)}
     latency = columns.numbers("latency")[rows]
@@ -205,13 +216,14 @@ def _materialise(suite: KernelSuite, found: _Usable, rows: NDArray[np.int64]) ->
             MeasuredRow(
                 source=f"{table.name}:{row}",
                 suite=suite.name,
-                device=DEVICES[table.gpu],
+                device=device_of(found.description),
                 framework=table.framework,
                 version=table.version,
                 set=CALIBRATION if mine[place] else TEST,
                 dtype=dtype,
                 case=suite.kernel.model_validate(tree),
                 measured_s=float(latency[place]) * 1e-3,
+                file=found.description if found.description.endswith(".toml") else "",
             )
         )
     return measured

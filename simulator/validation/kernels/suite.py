@@ -7,13 +7,15 @@ calls several copies of its weight in turn; attention reads the same paged KV ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator import config
 from simulator.hardware import Hardware
 from simulator.lowering.implementation import Backend, Framework
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
@@ -38,7 +40,25 @@ DEVICES = {
     "l40s": "l40s",
     "rtx_pro_6000_server": "rtx-pro-6000",
 }
-"""The description in configs/hardware of each GPU of the database; one without a description is left out."""
+"""The description in configs/hardware of each GPU of the database that has another name there."""
+
+
+def description_of(gpu: str, named: Iterable[str] = ()) -> str | None:
+    """Return what describes a GPU of a database, as `hardware.load` takes it; None where nothing does.
+
+    That is the TOML file among those `named` which is called as the GPU, else the device that ships under its name.
+    """
+    name = DEVICES.get(gpu, gpu.replace("_", "-"))
+    for file in map(Path, named):
+        if file.suffix == ".toml" and file.stem.replace("_", "-") in (name, gpu.replace("_", "-")):
+            return str(file)
+    return name if name in config.names("hardware", ".toml") else None
+
+
+def device_of(description: str) -> str:
+    """Return what a description is called in reports: its name, or that of its file."""
+    return Path(description).stem if description.endswith(".toml") else description
+
 
 CALIBRATION_GPUS = ("a100_sxm", "h100_sxm")
 
