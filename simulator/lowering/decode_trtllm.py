@@ -46,6 +46,9 @@ XQA_CONVERSIONS = 4  # of a pair, each number by itself: to half, and from float
 XQA_KEY_BYTES = 128  # of a key that a warp of mha.cu loads at once (preferedKHeadPartBytes), half on small SMs
 XQA_THIRD_CTA = 128 * 16  # queries x head size up to which mha_sm90.cu is compiled for three CTAs an SM
 MASKED_CONVERSIONS = 1  # of a pair, to half; from there to float takes none (convert_from_fp8)
+MASKED_EMULATED, EMULATED_PER_CLOCK = 53, 64
+"""Instructions for a pair of zeros without an instruction that converts (cuda_fp8.hpp's code as CUDA 13.0 compiles it
+for sm_86; 33 for others but denormals), and how many of them an SM takes a clock, most of them logical ones."""
 SMALL_SM_BYTES = 128 * 1024
 MASKED_THREADS, MASKED_WARPS = 256, 32  # of a CTA at least; of an SM, by registers
 MASKED_UNROLL = 8  # keys whose V a thread has in flight (V_LOOP_UNROLL)
@@ -192,6 +195,15 @@ def _masked(shape: AttentionShape, hardware: Hardware) -> Plan:
     keys = max(1, per_loop // larger // 2)  # shares of a CTA need not be whole loops
     tile = Tile(1, keys, threads, 2 * larger, registers, matrix=False, combines=True, buffered=False)
     splits = launched(splits, key_tiles_of(shape, tile))
-    cycles = conversion_cycles(hardware, MASKED_CONVERSIONS)
+    cycles = _masked_conversion_cycles(hardware)
     tile = replace(tile, vector_steps=MASKED_STEPS, conversion_cycles=cycles, sets_up_longer=True)
     return Plan(" masked", tile, splits, head_major=True, keys_first=True)
+
+
+def _masked_conversion_cycles(hardware: Hardware) -> float:
+    """Return the SM cycles for an fp8 number in masked attention, which before Hopper is compiled for sm_80 and sm_86
+    alone: sm_89 runs the latter's code (cuda_configuration.cmake, ARCHITECTURES_COMPATIBILITY_BASE, to which the
+    kernel's CMakeLists.txt adds nothing), which has no instruction that converts.  XQA is compiled when it runs."""
+    if hardware.compute_capability < HOPPER:
+        return MASKED_EMULATED / EMULATED_PER_CLOCK / 2
+    return conversion_cycles(hardware, MASKED_CONVERSIONS)

@@ -505,6 +505,14 @@ def test_warps_that_share_a_scheduler_convert_beside_products(on: str, conversio
     assert found == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize(("on", "cycles"), [("l40s", 53 / 64), ("rtx-pro-6000", 1 / 64 + 2 / 128)])
+def test_masked_attention_converts_without_an_instruction_where_it_runs_code_of_sm_86(on: str, cycles: float) -> None:
+    """One CTA, 256 keys and values of 128 numbers, of which a pair takes 53 instructions there."""
+    shape = {"batch": 256, "heads": 8, "kv_len": 256}
+    plain, fp8 = (cycles_of(on, Framework.TRTLLM, **shape, kv_dtype=d) for d in (Dtype.BF16, Dtype.FP8))
+    assert fp8 - plain == pytest.approx(2 * 256 * 128 * cycles / 2, rel=0.02)
+
+
 def test_four_warps_of_flashinfer_exchange_what_they_add_up() -> None:
     """64 rows of fp32 at head size 256 are 64 KiB, more than the 40 KiB of queries, K and V: one CTA fits an SM of 100
     KiB, where the plan counts on two.  Written once and read by each of the four, all twice for their banks."""
