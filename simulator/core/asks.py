@@ -116,5 +116,6 @@ def new_ask(m: Int64Array, p: Parameters, k: int, lane: int, owner: int, since: 
     m[entry + OWNER] = owner
     m[entry + SINCE] = since
     m[entry + BYTES] = 0
-    m[entry + CROSSING] = 0
+    if p.partitions > 1:
+        m[entry + CROSSING] = 0
     return entry

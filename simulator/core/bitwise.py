@@ -1,4 +1,4 @@
-"""Counting bits with the instruction there is for it, and telling the compiler that the sign bit is zero."""
+"""Counting bits with the instruction there is for it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ def length(number: int) -> int:
     return int(number).bit_length()
 
 
-def natural(number: int) -> int:
-    """Return a number that is known not to be negative, so that the compiler need not test it as an index."""
-    return number
-
-
 @intrinsic
 def _ones(typing_context, mask):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -37,23 +32,6 @@ def _length(typing_context, number):  # type: ignore[no-untyped-def]
         return builder.sub(ir.Constant(ir.IntType(64), 64), zeros)
 
     return types.int64(types.int64), generate
-
-
-@intrinsic
-def _natural(typing_context, number):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        builder.assume(builder.icmp_signed(">=", arguments[0], ir.Constant(ir.IntType(64), 0)))
-        return arguments[0]
-
-    return types.int64(types.int64), generate
-
-
-@overload(natural, inline="always")
-def _compiled_natural(number):  # type: ignore[no-untyped-def]
-    def implementation(number):  # type: ignore[no-untyped-def]
-        return _natural(number)
-
-    return implementation
 
 
 @overload(ones, inline="always")

@@ -35,8 +35,6 @@ from simulator.core.dram_state import (
     OLD_ROW,
     READS,
     ROW,
-    VERSION,
-    VERSION_WORDS,
     DramParameters,
 )
 from simulator.core.gates import use_all, use_lane
@@ -68,12 +66,12 @@ def record_of(m: Int64Array, p: DramParameters, group: int, bank: int, lane: int
     if lane == WHOLE:
         return shared
     record = shared + (1 + lane) * BANK_WORDS
-    version = p.version_at + number * VERSION_WORDS
-    if m[record + COPY_OF] != m[version + VERSION]:
+    version = m[p.version_at + number]
+    if m[record + COPY_OF] != version:
         for word in range(COPY_OF):
             m[record + word] = m[shared + word]
-        m[record + COPY_OF] = m[version + VERSION]
-        m[version + MIXED] = 1
+        m[record + COPY_OF] = version
+        m[shared + MIXED] = 1
     return record
 
 
@@ -175,7 +173,7 @@ def serve(
             m, p, gates, columns, record, lane, rows, start, due, epoch, current, stands, steady
         )
         begins = max(ready, left + (p.t_rcd_wr_ps if write else p.t_rcd_ps))
-        shut = min(shut, begins - ready)
+        shut = 0 if steady else min(shut, begins - ready)
         waited = begins - ready - shut
         last = begins + more
         closes = max(left + p.t_ras_ps, last + (p.write_recovery_ps if write else p.t_rtp_ps))
@@ -192,7 +190,7 @@ def serve(
     m[counters + counter.DRAM_BUSY_PS] += busy * channels
     end = last + p.burst_ps if steady else wall_time(m, p, group, bank, last + p.burst_ps)
     m[scalar.SERVED_CONFLICT] = waited if stands else 0
-    m[scalar.SERVED_REFRESH] = shut + (end - now) - (last + p.burst_ps - start)
+    m[scalar.SERVED_REFRESH] = 0 if steady else shut + (end - now) - (last + p.burst_ps - start)
     m[scalar.SERVED_OPENING] = 0 if stands else min(waited, p.t_rcd_ps)
     return end, left if steady else wall_time(m, p, group, bank, left)
 
@@ -233,9 +231,8 @@ def serve_lanes(
             m[shared + word] = max(m[shared + word], m[record + word])
         m[shared + EPOCH] = m[record + EPOCH] if lane == 0 else min(m[record + EPOCH], m[shared + EPOCH])
     m[shared + OLD_ROW] = -1
-    version = p.version_at + (group * p.banks + bank) * VERSION_WORDS
-    m[version + VERSION] += 1
-    m[version + MIXED] = 0
+    m[shared + MIXED] = 0
+    m[p.version_at + group * p.banks + bank] += 1
     return end
 
 
@@ -256,8 +253,7 @@ def serve_any(
 ) -> int:
     """Make `count` accesses to a row in one lane of a channel group or in all; return when the last has been
     transferred (ps)."""
-    version = p.version_at + (group * p.banks + bank) * VERSION_WORDS
-    if lane == WHOLE and m[version + MIXED]:
+    if lane == WHOLE and m[record_of(m, p, group, bank, lane) + MIXED]:
         return serve_lanes(m, p, counters, group, bank, row, count, runs, now, write)
     end, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write, steady)
     return end

@@ -29,10 +29,10 @@ ROW, COLUMN_FROM, CLOSE_FROM, OLD_ROW, OLD_COLUMN_FROM, OLD_CLOSES, EPOCH, COPY_
 )
 """A bank: its open row (-1 none), when its next column command may come, when it may be precharged (with no row open:
 activated), the row open before, when its next column command may come and when it is closed, and the refresh epoch the
-open row was opened in.  The record of one lane holds if it is a copy of the present version of that of all lanes."""
+open row was opened in.  The record of one lane holds if it is a copy of the present version of that of all lanes; the
+latter has in that word (`MIXED`) whether some lane has a record of its own since."""
 
-VERSION, MIXED, VERSION_WORDS = 0, 1, 2
-"""Of the record all lanes of a bank share: its version, and whether some lane has a record of its own since."""
+MIXED = COPY_OF
 
 DUE, LOST, EPOCHS, REFRESH_WORDS = 0, 1, 2, 4
 """A refresh unit: when it is next refreshed (work time, ps), wall time lost to refresh so far, refreshes so far."""
@@ -119,7 +119,7 @@ def placed(p: DramParameters, start: int) -> DramParameters:
     bank_words = (1 + p.group_channels) * BANK_WORDS
     bank_at = start + -(-p.channel_groups * group_words // BANK_WORDS) * BANK_WORDS  # a record is one cache line
     version_at = bank_at + p.channel_groups * p.banks * bank_words
-    refresh_at = version_at + p.channel_groups * p.banks * VERSION_WORDS
+    refresh_at = version_at + p.channel_groups * p.banks  # a version is one word
     waiting_at = refresh_at + p.channel_groups * p.refresh_units * REFRESH_WORDS
     return p._replace(
         steady=int(

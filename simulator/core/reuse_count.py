@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simulator.core.bitwise import length, natural
+from simulator.core.bitwise import length
 from simulator.core.compiled import compiled, small_function
 from simulator.core.layout import Int64Array
 from simulator.core.prefetch import prefetch
@@ -169,7 +169,7 @@ def origin_of(before: int, owner: int) -> int:
 @small_function
 def add_gaps(gaps: Int64Array, gap: int, step: int, count: int, shift: int) -> None:
     """Count the gaps `gap`, `gap` + `step`... of `count` units."""
-    least = natural(bin_of(gap))
+    least = bin_of(gap)
     if step == 0 or bin_of(gap + step * (count - 1)) == least:
         gaps[2 * least] += count << shift
         gaps[2 * least + 1] += (gap * count + step * (count * (count - 1) // 2)) << shift
@@ -188,7 +188,7 @@ def count_piece(
     start, end = s.pieces[piece + PIECE_START], s.pieces[piece + PIECE_END]
     slot = s.pieces[piece + PIECE_SLOT]
     shift = s.scalars[SHIFT]
-    this = natural(s.scalars[SLOTS] - 1)
+    this = s.scalars[SLOTS] - 1
     weight = (end - start) << shift
     window = c.scalars[WINDOW] * WINDOW_WORDS
     if slot < c.scalars[WINDOW_SLOT]:
@@ -200,15 +200,14 @@ def count_piece(
         c.windows[window + WINDOW_NEW] += weight
         add_gaps(c.gaps, s.visits[2 * this + WHEN] + start, 1, end - start, shift)
         return
-    slot = natural(slot)
-    distance = natural(s.pieces[piece + PIECE_DISTANCE] << shift)
-    place = natural(bin_of(distance))
+    distance = s.pieces[piece + PIECE_DISTANCE] << shift
+    place = bin_of(distance)
     c.distances[cell * BINS + place] += weight
     if shift:
         c.groups[group * (BINS + 1) + place] += weight
     if distance < FINE:
         prefetch(c.fine, distance)
-        queued = natural(c.scalars[QUEUED])
+        queued = c.scalars[QUEUED]
         c.queue[2 * queued] = distance
         c.queue[2 * queued + 1] = weight
         c.scalars[QUEUED] = queued + 1
@@ -224,7 +223,7 @@ def count_piece(
 def add_queued(c: Counts) -> None:
     """Add what is in the queue, whose memory has come by now."""
     for place in range(c.scalars[QUEUED]):
-        c.fine[natural(c.queue[2 * place])] += c.queue[2 * place + 1]
+        c.fine[c.queue[2 * place]] += c.queue[2 * place + 1]
     c.scalars[QUEUED] = 0
 
 
@@ -291,12 +290,12 @@ def count_visits(
             hashed = c.ahead[2 * (number & AHEAD)]
             if hashed & ((1 << s.scalars[SHIFT]) - 1):
                 continue
-            word = natural(number * VISIT_WORDS)
+            word = number * VISIT_WORDS
             address, now = visits[word + VISIT_ADDRESS], visits[word + VISIT_NOW]
             if now >= c.scalars[WINDOW_END]:
                 next_window(s, c, now)
             page = address >> page_shift
-            entry = natural(entry_from(s, page, c.ahead[2 * (number & AHEAD) + 1]))
+            entry = entry_from(s, page, c.ahead[2 * (number & AHEAD) + 1])
             if s.table[entry] == 0:
                 new_entry(s, entry, page, class_of_page(space, page << page_shift, (page + 1) << page_shift))
             low = (address & ((1 << page_shift) - 1)) >> unit_shift

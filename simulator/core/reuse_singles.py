@@ -7,7 +7,6 @@ the slots before the batch, plus the units of the batch that nobody has touched 
 
 from __future__ import annotations
 
-from simulator.core.bitwise import natural
 from simulator.core.compiled import compiled, small_function
 from simulator.core.layout import Int64Array
 from simulator.core.prefetch import prefetch
@@ -89,18 +88,18 @@ def find(
 ) -> None:
     """Note of `size` visits from `first` on, in `c.ahead`, where the slot of their unit stands, and its class."""
     for number in range(size):
-        page = visits[natural((first + number) * VISIT_WORDS) + VISIT_ADDRESS] >> page_shift
+        page = visits[(first + number) * VISIT_WORDS + VISIT_ADDRESS] >> page_shift
         entry = first_entry(s, page_hash(page))
         prefetch(s.table, entry)
         c.ahead[2 * number] = entry
     for number in range(size):
-        address = visits[natural((first + number) * VISIT_WORDS) + VISIT_ADDRESS]
+        address = visits[(first + number) * VISIT_WORDS + VISIT_ADDRESS]
         page = address >> page_shift
         unit = (address & ((1 << page_shift) - 1)) >> unit_shift
-        entry = natural(entry_from(s, page, c.ahead[2 * number]))
+        entry = entry_from(s, page, c.ahead[2 * number])
         if s.table[entry] == 0:
             new_entry(s, entry, page, class_of_page(space, page << page_shift, (page + 1) << page_shift))
-        strip = natural(2 * entry + STRIPS + (unit >> STRIP_BITS))
+        strip = 2 * entry + STRIPS + (unit >> STRIP_BITS)
         value = s.strips[strip]
         if value >= NEVER:
             value = new_part(s, value)
@@ -111,7 +110,7 @@ def find(
         c.ahead[2 * number] = place
         c.ahead[2 * number + 1] = class_of(space, address) if its == MIXED else its
     for number in range(size):
-        bring_slot(s, s.parts[natural(c.ahead[2 * number])])
+        bring_slot(s, s.parts[c.ahead[2 * number]])
 
 
 @small_function
@@ -119,12 +118,12 @@ def settle(s: Stack, c: Counts, base: int, size: int) -> None:
     """Add the weight of `size` slots from `base` on, of units that `c.ahead` says have not been touched again."""
     number = 0
     while number < size:
-        slot = natural(base + number)
+        slot = base + number
         block = slot >> BLOCK_BITS
         weight = 0
         while number < size and (base + number) >> BLOCK_BITS == block:
             left = c.ahead[2 * number + 1]
-            s.weight[natural(base + number)] = left
+            s.weight[base + number] = left
             weight += left
             number += 1
         s.sums[block] += weight
@@ -153,11 +152,11 @@ def count_singles(
             return False
         size = min(SINGLES, count - first)
         find(s, c, space, visits, first, size, unit_shift, page_shift)
-        base = natural(s.scalars[SLOTS])
+        base = s.scalars[SLOTS]
         kept = 0
         queued = 0
         for number in range(size):
-            word = natural((first + number) * VISIT_WORDS)
+            word = (first + number) * VISIT_WORDS
             address, now, owner = visits[word + VISIT_ADDRESS], visits[word + VISIT_NOW], visits[word + VISIT_OWNER]
             slot = base + number
             if now >= c.scalars[WINDOW_END]:
@@ -168,19 +167,18 @@ def count_singles(
             s.visits[2 * slot + WHEN] = when
             s.visits[2 * slot + OWNER] = owner
             s.spans[slot] = unit << SPAN_BITS | 1
-            place = natural(c.ahead[2 * number])
-            cell = natural(kernel_class * tensor_classes + c.ahead[2 * number + 1])
+            place = c.ahead[2 * number]
+            cell = kernel_class * tensor_classes + c.ahead[2 * number + 1]
             c.ahead[2 * number + 1] = 1
             before = s.parts[place]
             s.parts[place] = slot
-            window = natural(c.scalars[WINDOW] * WINDOW_WORDS)
+            window = c.scalars[WINDOW] * WINDOW_WORDS
             c.windows[window + WINDOW_UNITS] += before < c.scalars[WINDOW_SLOT]
             if before == NEVER:
                 c.origins[cell * ORIGINS + FIRST] += 1
                 c.windows[window + WINDOW_NEW] += 1
-                gap = natural(now + 1)
+                gap = now + 1
             else:
-                before = natural(before)
                 if before >= base:
                     distance = 0
                     for other in range(before - base + 1, number):
@@ -193,13 +191,13 @@ def count_singles(
                         entry = entry_of(s, address >> page_shift)
                         distance += units_in_slot(s, entry, unit + 1, before)
                     add_weight(s, before, -1)
-                c.distances[cell * BINS + natural(bin_of(natural(distance)))] += 1
+                c.distances[cell * BINS + bin_of(distance)] += 1
                 if distance < FINE:
-                    prefetch(c.fine, natural(distance))
+                    prefetch(c.fine, distance)
                     c.queue[2 * queued] = distance
                     c.queue[2 * queued + 1] = 1
                     queued += 1
-                gap = natural(when - s.visits[2 * before + WHEN])
+                gap = when - s.visits[2 * before + WHEN]
                 previous = s.visits[2 * before + OWNER]
                 origin = origin_of(previous, owner)
                 c.origins[cell * ORIGINS + origin] += 1
@@ -207,7 +205,7 @@ def count_singles(
                     source = space.launches[previous >> (REQUESTER_BITS + SM_BITS)]
                     c.flows[source * kernel_classes + kernel_class] += 1
             kept += 1
-            least = natural(bin_of(gap))
+            least = bin_of(gap)
             c.gaps[2 * least] += 1
             c.gaps[2 * least + 1] += gap
         c.scalars[QUEUED] = queued

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core.bitwise import natural
 from simulator.core.compiled import small_function
 from simulator.core.layout import Int64Array
 from simulator.core.prefetch import prefetch
@@ -144,9 +143,8 @@ def first_entry(s: Stack, hashed: int) -> int:
 @small_function
 def entry_from(s: Stack, page: int, entry: int) -> int:
     """Return where the entry of a page is in the table, or belongs, looked for from `entry` on."""
-    entry = natural(entry)
     while s.table[entry + KEY] != page + 1 and s.table[entry + KEY] != 0:
-        entry = natural((entry + (1 << s.scalars[ENTRY_BITS])) & (len(s.table) - 1))
+        entry = (entry + (1 << s.scalars[ENTRY_BITS])) & (len(s.table) - 1)
     return entry
 
 
@@ -169,7 +167,7 @@ def new_entry(s: Stack, entry: int, page: int, tag: int) -> None:
 @small_function
 def part_at(s: Stack, value: int) -> int:
     """Return where the part begins that a strip names."""
-    return natural((FIRST_PART - value) << STRIP_BITS)
+    return (FIRST_PART - value) << STRIP_BITS
 
 
 @small_function
@@ -206,7 +204,6 @@ def free_part(s: Stack, value: int) -> None:
 @small_function
 def add_weight(s: Stack, slot: int, weight: int) -> None:
     """Add to the weight of a slot."""
-    slot = natural(slot)
     s.weight[slot] = int(s.weight[slot]) + weight
     s.sums[slot >> BLOCK_BITS] += weight
     s.tops[slot >> (BLOCK_BITS + FAN_BITS)] += weight
@@ -217,7 +214,6 @@ def add_weight(s: Stack, slot: int, weight: int) -> None:
 @small_function
 def above(s: Stack, slot: int) -> int:
     """Return the weight of all slots after `slot`."""
-    slot = natural(slot)
     total = bytes_after(s.weight, slot) + words_after(s.sums, slot >> BLOCK_BITS)
     total += words_after(s.tops, slot >> (BLOCK_BITS + FAN_BITS))
     total += words_after(s.peaks, slot >> (BLOCK_BITS + 2 * FAN_BITS))
@@ -248,7 +244,6 @@ def bring_part(s: Stack, entry: int, unit: int) -> None:
 def bring_slot(s: Stack, slot: int) -> None:
     """Ask for what is known of a slot."""
     if slot != NEVER:
-        slot = natural(slot)
         prefetch(s.weight, slot)
         prefetch(s.visits, 2 * slot)
         prefetch(s.sums, (slot >> (BLOCK_BITS + FAN_BITS)) << FAN_BITS)
@@ -259,8 +254,7 @@ def bring_slot(s: Stack, slot: int) -> None:
 def visit(s: Stack, entry: int, low: int, high: int, now: int, owner: int) -> int:
     """Touch the units low <= u < high of a page, in ascending order; `now` accesses came before.  Return the pieces,
     which are in `s.pieces`."""
-    entry, low = natural(entry), natural(low)
-    slot = natural(s.scalars[SLOTS])
+    slot = s.scalars[SLOTS]
     s.scalars[SLOTS] = slot + 1
     s.visits[2 * slot + WHEN] = now + 1 - low
     s.visits[2 * slot + OWNER] = owner
@@ -279,7 +273,6 @@ def visit(s: Stack, entry: int, low: int, high: int, now: int, owner: int) -> in
         size = end - s.pieces[piece + PIECE_START]
         distance = NEVER
         if before != NEVER:
-            before = natural(before)
             # units of that slot that come later in the page were touched after these then
             after = units_in_slot(s, entry, end, before) if s.weight[before] > size else 0
             distance = above(s, before) + after + end - 1 - low
