@@ -24,9 +24,10 @@ from simulator import hardware
 from simulator.core.compiled import is_compiled
 from simulator.errors import DeadlockError, TierscopeError
 from simulator.hardware import Hardware
+from simulator.run.calls import touched_bytes
 from simulator.run.cases import KINDS, KernelCase, Row
 from simulator.run.counterfactual import predict_without
-from simulator.run.predict import Prediction, predict, touched_bytes
+from simulator.run.predict import Prediction, predict
 
 Json = dict[str, Any]
 Task = TypeVar("Task")

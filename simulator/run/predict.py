@@ -12,27 +12,16 @@ from numpy.typing import NDArray
 
 from simulator.core import counter
 from simulator.errors import CapacityError
-from simulator.hardware import Dtype, Hardware
-from simulator.lowering import attention, gemm, prefill
-from simulator.lowering.cutlass import cutlass_kernel
-from simulator.lowering.decode_call import Buffers, cache_casts, kernels_around, lower_small
-from simulator.lowering.elementwise import KvWrite, KvWriteKernel, lower_index_put, lower_kv_write
-from simulator.lowering.implementation import Framework, Implementation, implementations
-from simulator.lowering.key_tiles import Operands, kv_layout
-from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of, pitch_of
-from simulator.lowering.lower import WORKSPACE
-from simulator.lowering.prefill_call import lower_cache_write
-from simulator.lowering.quantise import WIDE_BYTES, Cast, lower_quantise
-from simulator.lowering.tiling import CHOSEN, Pinned
+from simulator.hardware import Hardware
+from simulator.lowering.implementation import Implementation, implementations
 from simulator.memory import Device
-from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
+from simulator.run.calls import attention_call, gemm_calls, touched_bytes
+from simulator.run.cases import GemmCase, KernelCase
 from simulator.run.limits import limiter
 from simulator.run.saved import saving
 from simulator.system import KernelRun, run_stream
 from simulator.trace.record import TracedKernel
 from simulator.units import PS_PER_S, format_bytes
-from simulator.workload import Tensor, TensorClass
-from simulator.workload.operators import AttentionShape, GemmShape
 from simulator.workload.protocol import CacheState, LaunchMode
 
 FRESH_FOOTPRINT = {"lru": 3}
@@ -47,9 +36,6 @@ unevenly, so that any copy of a weight stands for all."""
 
 ALIKE = 0.005
 """Within this share two replays, or two calls in a row, are taken to be alike."""
-
-PAGE_ID_BYTES = 4
-SCALE_BYTES = 4
 
 _rooms: list[NDArray[np.int64]] = []
 """Memory of the last prediction's device, for the next one."""
@@ -95,9 +81,9 @@ def predict(
             f"operands of {format_bytes(touched)} exceed the {format_bytes(hardware.hbm.size_bytes)} of {hardware.name}"
         )
     lower = (
-        _gemm_calls(case, hardware, scalars)
+        gemm_calls(case, hardware, scalars)
         if isinstance(case, GemmCase)
-        else lambda _: _attention_call(case, hardware, scalars)
+        else lambda _: attention_call(case, hardware, scalars)
     )
 
     @cache
@@ -195,167 +181,3 @@ def _prediction(runs: list[KernelRun], calls: int, time_ps: int, hardware: Hardw
         dram_write_bytes=int(total[counter.DRAM_WRITE_BYTES]) / calls,
         limiter=limiter(total, time_ps, launch_ps, hardware),
     )
-
-
-def _gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> Callable[[int], list[TracedKernel]]:
-    """Return what makes the kernels of each call: an fp8 product with the cast of its input, where the framework casts
-    it."""
-    shape = case.shape()
-    source_bytes = pitch_of(shape.m) * _whole_sectors(shape.k * shape.activation_dtype.bytes)
-    weight_bytes = pitch_of(shape.n) * _whole_sectors(shape.k * shape.weight_dtype.bytes)
-    inputs = range(case.weight_copies if _own_inputs(case) else 1)
-    cast = inputs if _is_cast(case) else range(0)
-    weights = [Tensor(f"w{i}", weight_bytes, TensorClass.WEIGHTS) for i in range(case.weight_copies)]
-    sources = [_activation(f"x{i}", source_bytes) for i in inputs]
-    wide = [_activation(f"wide{i}", shape.m * shape.k * WIDE_BYTES) for i in cast]
-    output = _activation("y", pitch_of(shape.m) * _whole_sectors(shape.n * shape.output_dtype.bytes))
-    scale = _activation("scale", shape.m * SCALE_BYTES)
-    addresses = allocate([sources[0], output, WORKSPACE, *weights, *sources[1:], *wide, scale])
-    pinned = Pinned(case.tile_m, case.tile_n)
-    if cast and pinned == CHOSEN:
-        pinned = cutlass_kernel(case.framework, hardware.compute_capability, case.m, case.n)
-
-    def call(copy: int) -> list[TracedKernel]:
-        source = copy % len(inputs)
-        kernels: list[TracedKernel] = []
-        if cast:
-            places = (addresses[name] for name in (f"wide{source}", f"x{source}", "scale"))
-            kernels.extend(lower_quantise(Cast(shape.m, shape.k, *places), case.framework, hardware, scalars))
-        operands = _gemm_operands(shape, addresses, f"x{source}", f"w{copy}")
-        rows = case.raster_rows
-        products = gemm.lower(shape, operands, hardware, scalars, len(kernels), pinned=pinned, raster_rows=rows)
-        return [*kernels, *products]
-
-    return call
-
-
-def _is_cast(case: GemmCase) -> bool:
-    """Return whether the call casts its input to fp8 first."""
-    return case.dtype is Dtype.FP8 and case.framework is not Framework.GENERIC
-
-
-def _own_inputs(case: GemmCase) -> bool:
-    """Return whether each copy of the weight is used with an input of its own, as SGLang's are measured."""
-    return case.framework is Framework.SGLANG
-
-
-def _gemm_operands(shape: GemmShape, addresses: AddressMap, source: str, weight: str) -> gemm.Operands:
-    def matrix(name: str, rows: int, row_bytes: int) -> Matrix:
-        return Matrix(addresses[name], rows, row_bytes, panel_bytes_of(row_bytes), pitch_rows=pitch_of(rows))
-
-    return gemm.Operands(
-        source=matrix(source, shape.m, shape.k * shape.activation_dtype.bytes),
-        weight=matrix(weight, shape.n, shape.k * shape.weight_dtype.bytes),
-        output=matrix("y", shape.m, shape.n * shape.output_dtype.bytes),
-        bias=None,
-        workspace=addresses[WORKSPACE.name],
-    )
-
-
-def _attention_call(
-    case: DecodeAttentionCase | PrefillAttentionCase, hardware: Hardware, scalars: Implementation
-) -> list[TracedKernel]:
-    shape = case.shape()
-    tokens = shape.batch * shape.query_len
-    width = shape.head_dim * shape.activation_dtype.bytes
-    new_bytes = tokens * 2 * shape.kv_heads * width
-    if isinstance(case, PrefillAttentionCase) and case.framework is Framework.TRTLLM:  # one buffer holds q, K and V
-        new_bytes += tokens * shape.heads * width
-    kv_bytes = shape.batch // shape.kv_sharers * shape.kv_stride_tokens * shape.kv_token_bytes
-    pages = shape.batch * shape.kv_stride_tokens // case.page_tokens
-    tensors = [
-        _activation("q", tokens * shape.heads * width),
-        _activation("new", new_bytes),
-        _activation("out", tokens * shape.heads * width),
-        Tensor("k", kv_bytes, TensorClass.KV),
-        Tensor("v", kv_bytes, TensorClass.KV),
-        Tensor("block_table", pages * PAGE_ID_BYTES, TensorClass.METADATA),
-        Tensor("slots", tokens * 8, TensorClass.METADATA),
-        _activation("scratch", tokens * shape.heads * width),
-        WORKSPACE,
-    ]
-    addresses = allocate(tensors)
-    operands = _attention_operands(shape, addresses, tokens, width)
-    write = KvWrite(
-        shape.batch // shape.kv_sharers,
-        shape.kv_len - shape.query_len,
-        shape.query_len,
-        addresses["new"],
-        new_bytes,
-        addresses["slots"],
-        addresses["k"],
-        addresses["v"],
-    )
-    kernels: list[TracedKernel] = []
-    buffers = Buffers(addresses["q"], addresses["out"], addresses["new"], addresses["scratch"])
-    if isinstance(case, PrefillAttentionCase):
-        if case.kv_write and case.framework is not Framework.GENERIC:
-            if case.framework is Framework.SGLANG:
-                for small in cache_casts(shape, buffers):
-                    kernels.append(lower_small(small, len(kernels), None, 0, case.kernel))
-            number = len(kernels)
-            kernels.extend(lower_cache_write(shape, write, number, case.framework, hardware, scalars))
-        kernels.extend(
-            prefill.lower_prefill(
-                shape, operands, hardware, scalars, len(kernels), framework=case.framework, backend=case.backend
-            )
-        )
-        return kernels
-    around = kernels_around(shape, buffers, hardware, case.framework, case.backend)
-    if case.kv_write:
-        for small in around.first:
-            kernels.append(lower_small(small, len(kernels), None, 0))
-        if around.stores == 1:
-            how = KvWriteKernel(query=addresses["q"], query_bytes=around.query_bytes)
-            kernels.append(lower_kv_write(write, kv_layout(shape), len(kernels), None, 0, how))
-        elif around.stores:
-            elements = new_bytes // 2 // shape.activation_dtype.bytes
-            for number, base in enumerate((write.key, write.value)):
-                kernels.append(lower_index_put(write, number, base, elements, len(kernels), prologue_ps=0))
-    for small in around.before:
-        kernels.append(lower_small(small, len(kernels), None, 0))
-    kernels.extend(
-        attention.lower_decode(
-            shape, operands, hardware, scalars, len(kernels), framework=case.framework, backend=case.backend
-        )
-    )
-    for small in around.after:
-        kernels.append(lower_small(small, len(kernels), None, 0))
-    return kernels
-
-
-def touched_bytes(case: KernelCase) -> int:
-    """Return the bytes of all operands of one replay."""
-    shape = case.shape()
-    if isinstance(case, GemmCase):
-        assert isinstance(shape, GemmShape)
-        weight = shape.n * _whole_sectors(shape.k * shape.weight_dtype.bytes) * case.weight_copies
-        source = shape.m * _whole_sectors(shape.k * shape.activation_dtype.bytes)
-        if _is_cast(case):
-            source += shape.m * shape.k * WIDE_BYTES
-        if _own_inputs(case):
-            source *= case.weight_copies
-        return weight + source + shape.m * _whole_sectors(shape.n * shape.output_dtype.bytes)
-    assert not isinstance(shape, GemmShape)
-    activations = 2 * shape.batch * shape.query_len * shape.heads * shape.head_dim * shape.activation_dtype.bytes
-    return activations + 2 * shape.batch // shape.kv_sharers * (shape.kv_len - shape.first_key) * shape.kv_token_bytes
-
-
-def _attention_operands(shape: AttentionShape, addresses: AddressMap, tokens: int, width: int) -> Operands:
-    panel = panel_bytes_of(width)
-    return Operands(
-        query=Matrix(addresses["q"], tokens, shape.heads * width, panel),
-        output=Matrix(addresses["out"], tokens, shape.heads * width, panel),
-        key=addresses["k"],
-        value=addresses["v"],
-        block_table=addresses["block_table"],
-        workspace=addresses[WORKSPACE.name],
-    )
-
-
-def _activation(name: str, size: int) -> Tensor:
-    return Tensor(name, size, TensorClass.ACTIVATIONS)
-
-
-def _whole_sectors(row_bytes: int) -> int:
-    return -(-row_bytes // SECTOR_BYTES) * SECTOR_BYTES

@@ -11,7 +11,9 @@ from simulator import hardware
 from simulator.hardware import Hardware
 from simulator.lowering import prefill
 from simulator.lowering.layout import Matrix, pitch_of
+from simulator.run import calls
 from simulator.run import predict as predicting
+from simulator.run.calls import touched_bytes
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.run.predict import Prediction, predict
 
@@ -57,7 +59,7 @@ def every_call(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_calls_left_out_are_like_those_made(case: KernelCase, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stays in L2 from call to call, and what does not, is known without trying."""
-    share = predicting.touched_bytes(case) / SMALL.l2.size_bytes
+    share = touched_bytes(case) / SMALL.l2.size_bytes
     assert 3 < share < 4 or share < 0.25
     ours, all_calls = of(case, SMALL, monkeypatch, every_call)
     assert ours.time_s == pytest.approx(all_calls.time_s, rel=0.02)
@@ -66,7 +68,7 @@ def test_calls_left_out_are_like_those_made(case: KernelCase, monkeypatch: pytes
 
 def without_pitch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Store panels one after the other, whatever their rows."""
-    monkeypatch.setattr(predicting, "pitch_of", lambda rows: rows)
+    monkeypatch.setattr(calls, "pitch_of", lambda rows: rows)
 
 
 @pytest.mark.parametrize("m", [129, 1281])
