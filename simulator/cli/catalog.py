@@ -46,7 +46,7 @@ def show() -> None:
 @click.option("--format", "form", type=click.Choice(["table", "json", "toml"]), default="table", show_default=True)
 def show_hardware(name: str, overrides: tuple[str, ...], form: str) -> None:
     """Print a device (a shipped name or a path) with the source of each number, and what it adds up to; with --format
-    toml its file, to make a device of your own from."""
+    toml its file.  A file of your own may begin with base = "l40s", the nearest device, and give what differs."""
     from simulator import config
     from simulator import hardware as devices
     from simulator.report import hardware_table

@@ -55,7 +55,10 @@ def load(name_or_path: str) -> Architecture:
 
 
 def parse(tree: dict[str, Any], where: str, name: str) -> Architecture:
-    """Return the architecture described by the object of a config.json; `where` is the file that errors name."""
+    """Return the architecture described by the object of a config.json.
+
+    Raises ConfigError naming `where`, the file, and the key.
+    """
     keys = _Keys(tree, where)
     for key, what in _UNSUPPORTED_KEYS.items():
         if tree.get(key):

@@ -70,7 +70,8 @@ class Source:
         self._parked: _Cursor | None = None
 
     def describe(self) -> metadata.Metadata:
-        """Return the description of the trace, empty for one that has none."""
+        """Return the description of the trace, empty for one that has none; raises TraceError where it cannot be read
+        or counts other rows than the file has."""
         pairs = self._file.metadata.metadata or {}
         if KEY not in pairs:
             return metadata.Metadata(TraceHeader(), None, ordered=False)
