@@ -66,7 +66,7 @@ def _translate_once() -> None:
 
     numba optimises each function together with all it calls, however deep, and makes machine code of it: ten levels of
     calls would be optimised ten times over (90 s instead of 20 s for the event loop), and machine code of what is never
-    called takes as long again as all the rest.  Without this everything works, but compiles slower.
+    called takes half as long again as all the rest.  Without this everything works, but compiles slower.
     """
     library, generator = numba.core.codegen.JITCodeLibrary, numba.core.codegen.JITCPUCodegen
     optimise, finish, set_env = library._optimize_final_module, library._finalize_final_module, generator.set_env
@@ -107,7 +107,7 @@ _translate_once()
 
 def _index_from_the_front() -> None:
     """Take indices in the functions of the core as they are: a negative one is a mistake here, not a place counted from
-    the end, and asking at each access whether it is one takes four instructions of some thirty.
+    the end, and asking at each access whether it is one takes three or four instructions.
     """
     fix = arrayobj.fix_integer_index
 

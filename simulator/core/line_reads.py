@@ -1,7 +1,7 @@
 """Plain reads of parts of lines, as the lanes of a warp make them, all those of one event in four short loops.
 
 They are located, looked for in L2, asked for as far as they are missing (core/asks.py), and moved to the SM: the same
-as one after the other, at half the instructions, and what a line needs of the processor's caches is on its way while
+as one after the other, with fewer instructions, and what a line needs of the processor's caches is on its way while
 others are worked on.
 """
 
