@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from simulator.errors import ConfigError
-from simulator.hardware import Hardware, ResolvedHardware, load
+from simulator.hardware import Dtype, Hardware, ResolvedHardware, load
+from simulator.validation.kernels.suite import DEVICES
 
 SHEETS = {
     ("l40s", "l40"): 'sm.clock = "2520 MHz"',
@@ -27,6 +28,7 @@ SHEETS = {
     ("gh200", "h200-sxm"): 'hbm.size = "95 GiB"\nhbm.standard = "hbm3"\nhbm.data_rate = "5.238 Gbit/s"',
     ("gb200", "b200-sxm"): "sm.count = 152\nhbm.channels = 31",
 }
+AS_UNSEEN = Path(__file__).parents[2] / "validation" / "as_unseen"
 PAIRS = pytest.mark.parametrize(("device", "base"), SHEETS)
 
 
@@ -79,6 +81,14 @@ def test_bytes_in_flight_are_those_of_the_full_description(tmp_path: Path, devic
     assert found.sm.outstanding_bytes == shipped.sm.outstanding_bytes
     latency_s = _dram_latency_ps(found) * 1e-12
     assert found.l2.outstanding_bytes >= 2 * found.hbm.peak_bytes_per_s * latency_s
+
+
+@pytest.mark.parametrize("gpu", ["rtx_pro_6000_server", "h200_sxm", "gb200"])
+def test_devices_described_as_if_unseen_have_the_peaks_of_those_that_ship(gpu: str) -> None:
+    found, shipped = load(str(AS_UNSEEN / f"{gpu}.toml")).spec, load(DEVICES[gpu]).spec
+    assert found.hbm.peak_bytes_per_s == shipped.hbm.peak_bytes_per_s
+    assert found.tensor_flops_per_s(Dtype.BF16) == shipped.tensor_flops_per_s(Dtype.BF16)
+    assert found.compute_capability == shipped.compute_capability
 
 
 def test_more_bytes_are_in_flight_where_memory_would_not_be_filled(tmp_path: Path) -> None:
