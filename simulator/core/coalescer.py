@@ -23,14 +23,28 @@ def coalescer_entry(p: Parameters, sm: int, line: int) -> int:
 
 
 @small_function
+def has_asked(m: Int64Array, entry: int, line: int, mask: int) -> bool:
+    """Return whether what an entry remembers has the sectors `mask` of a line."""
+    return m[entry + LINE] == line + 1 and mask & ~m[entry + SECTORS] == 0
+
+
+@small_function
+def keep(m: Int64Array, entry: int, line: int, mask: int, ready: int) -> None:
+    """Have an entry remember the sectors `mask` of a line, ready in L2 at `ready` (ps)."""
+    m[entry + LINE] = line + 1
+    m[entry + SECTORS] = mask
+    m[entry + READY] = ready
+
+
+@small_function
 def on_its_way(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, now: int) -> int:
     """Return when the sectors `mask` of a line that another SM has asked for, not yet delivered, are ready in L2; -1
     where L2 has to be asked (ps)."""
     if p.coalescer_sms == 0:
         return -1
     entry = coalescer_entry(p, sm, line)
-    same = m[entry + LINE] == line + 1 and mask & ~m[entry + SECTORS] == 0
-    return m[entry + READY] if same and m[entry + READY] + p.l2_hit_ps > now else -1
+    asked = has_asked(m, entry, line, mask)
+    return m[entry + READY] if asked and m[entry + READY] + p.l2_hit_ps > now else -1
 
 
 @small_function
@@ -50,7 +64,4 @@ def joins(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, size: int
 def remember(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, ready: int) -> None:
     """Note a request that has gone to L2, whose answer is ready there at `ready` (ps)."""
     if p.coalescer_sms > 0:
-        entry = coalescer_entry(p, sm, line)
-        m[entry + LINE] = line + 1
-        m[entry + SECTORS] = mask
-        m[entry + READY] = ready
+        keep(m, coalescer_entry(p, sm, line), line, mask, ready)

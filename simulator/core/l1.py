@@ -38,13 +38,15 @@ def l1_set_of(p: Parameters, sm: int, line: int) -> tuple[int, int]:
 
 
 @small_function
-def l1_lookup(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: int, now: int) -> tuple[int, int]:
+def l1_find(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: int) -> tuple[int, int, bool]:
     """Look for the sectors `mask` of a line in the L1 of an SM, and make room for them; return the place of the word
-    that says when the line is there, and the sectors that have to come from L2."""
+    that says when the line is there, the sectors that have to come from L2, and whether the line is new, so that this
+    word has yet to be set."""
     place, turn = l1_set_of(p, sm, line)
     m[scalar.L1_USED] = 1
     way = find_way(m, place, turn)
-    if way == WAYS:
+    new = way == WAYS
+    if new:
         way = least_recent(m[place + ORDER], p.l1_ways)
         gone = nibble(m[place + VALID], way)
         if p.log_words and gone:
@@ -53,11 +55,19 @@ def l1_lookup(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: in
             note_l1_eviction(m, p, k, sm, unrotated(index, old, p.l1_sets), gone)
         set_tag(m, place, way, turn)
         m[place + VALID] = with_nibble(m[place + VALID], way, 0)
-        m[place + READY + way] = now
     m[place + ORDER] = touch(m[place + ORDER], way)
     valid = nibble(m[place + VALID], way)
     m[place + VALID] = with_nibble(m[place + VALID], way, valid | mask)
     counters = p.at.counters + k * counter.COUNT
     m[counters + counter.L1_SECTOR_HITS] += ones(mask & valid)
     m[counters + counter.L1_SECTOR_MISSES] += ones(mask & ~valid)
-    return place + READY + way, mask & ~valid
+    return place + READY + way, mask & ~valid, new
+
+
+@small_function
+def l1_lookup(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: int, now: int) -> tuple[int, int]:
+    """Do as `l1_find` does, at `now`, and set that word of a new line; return the first two."""
+    loaded, missing, new = l1_find(m, p, k, sm, line, mask)
+    if new:
+        m[loaded] = now
+    return loaded, missing

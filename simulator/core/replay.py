@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, compiled, small_function
+from simulator.core.deliver import deliver
 from simulator.core.dram_state import NEVER
 from simulator.core.heap import sift_down
-from simulator.core.in_flight import BYTES, bytes_held, drop_arrived, drop_oldest, enter, entry_of, is_crowded, oldest
-from simulator.core.l2 import PREFETCH, READ
+from simulator.core.in_flight import BYTES, bytes_held, drop_arrived, drop_oldest, enter, is_crowded, oldest
+from simulator.core.l2 import READ
 from simulator.core.layout import (
     CONTEXT_ASKED,
     CONTEXT_BITS,
@@ -28,8 +29,6 @@ from simulator.core.layout import (
     KERNEL_STAGES,
     MAX_CONTEXTS,
     SM_COMPUTE_FREE,
-    SM_L1_FREE,
-    SM_PORT_FREE,
     SM_QUEUE,
     TICKS_PER_PS,
     Int64Array,
@@ -38,18 +37,16 @@ from simulator.core.ledger import (
     FOR_EARLIER,
     FOR_RECORD,
     FOR_ROOM,
-    LINES,
     account,
     begin_ledger,
     begin_step,
     keep_why,
-    note_server,
     pass_on,
     settle_ledger,
     waits,
 )
 from simulator.core.line_groups import range_access
-from simulator.core.line_reads import are_line_reads, read_lines
+from simulator.core.line_reads import are_line_reads, load_lines, read_lines
 from simulator.core.places import context_at, counters_at, kernel_at, sm_at
 from simulator.core.plain_reads import is_plain, look_ahead, read_sectors
 from simulator.core.prefetch import prefetch
@@ -65,13 +62,11 @@ from simulator.core.program import (
     follows,
     high,
     hint_of,
-    lanes_of,
     low,
     op_of,
     size_of,
 )
 from simulator.core.schedule import ended, is_over, leave, place, place_all, starved
-from simulator.core.server import book
 from simulator.core.state import RING, Parameters
 
 REACHED, COMPLETED, STARVED, LOGGED = 0, 1, 2, 3
@@ -110,8 +105,6 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
 
     Reads are counted as in flight, writes and reductions are posted, nobody waits for a prefetch.
     """
-    counters = counters_at(p, k)
-    there = sm_at(p, sm)
     word = record * RECORD_WORDS
     start = program[word + ADDRESS]
     stride = program[word + STRIDE]
@@ -119,7 +112,6 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
     rest = program[word + REST]
     kind, hint = op_of(rest), hint_of(rest)
     through_l1 = kind == READ and rest & THROUGH_L1 != 0
-    size = rows * row_bytes
     m[scalar.MOVED] = 0  # between L2 and SM
     m[scalar.COALESCED] = 0
     m[scalar.LOADED] = now
@@ -131,40 +123,7 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
         else:
             done = max(done, range_access(m, p, k, sm, start, row_bytes, now, kind, hint, through_l1))
         start += stride
-    note_server(m, LINES, done)
-    moved = m[scalar.MOVED]
-    if not through_l1:
-        moved = size
-    if moved > 0:
-        asked = moved - m[scalar.COALESCED]
-        served = book(m, scalar.L2_FREE, p.l2_ticks_per_kib, asked, now, counters + counter.L2_BUSY_TICKS)
-        note_server(m, counter.L2_BANDWIDTH, served)
-        if kind != PREFETCH:
-            busy = counters + counter.PORT_BUSY_TICKS
-            through = book(m, there + SM_PORT_FREE, p.port_ticks_per_kib, moved, now, busy)
-            note_server(m, counter.SM_PORT, through)
-            served = max(served, through)
-        done = max(done, served + 1)
-        if kind == READ:
-            done += p.l2_hit_ps
-    if through_l1:
-        busy = counters + counter.L1_BUSY_TICKS
-        l1_done = book(m, there + SM_L1_FREE, p.l1_ticks_per_kib, size, now, busy)
-        note_server(m, counter.SM_PORT, l1_done)
-        done = max(done, max(m[scalar.LOADED], l1_done + p.l1_hit_ps))
-    lanes = lanes_of(rest)
-    m[counters + counter.RECORDS] += lanes
-    if kind == READ:
-        m[counters + counter.SM_READ_BYTES] += size
-        m[counters + counter.OUTSTANDING] += (moved * (done - now)) >> 10
-        m[counters + counter.REQUEST_OUTSTANDING] += (done - now) * lanes >> 10
-        m[counters + counter.READ_RECORDS] += lanes
-        m[counters + counter.L2_READ_BYTES] += moved
-        return done, entry_of(moved, lanes if moved > 0 else 0)
-    if kind == PREFETCH:
-        return now, 0
-    m[counters + counter.SM_WRITE_BYTES] += size
-    return done + p.l1_hit_ps, 0  # a store passes the pipeline of L1 before its CTA can end
+    return deliver(m, p, program, k, sm, record, done, now)
 
 
 @called
@@ -236,10 +195,12 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
             waits(m, context, newest, FOR_ROOM)
             return room_at
     begin_step(m, t)
-    if are_line_reads(p, program, record, last, size):
-        arrival, entry = read_lines(m, p, program, k, sm, record, last, t)
-    else:
+    if not are_line_reads(p, program, record, last, size):
         arrival, entry = issue_all(m, p, program, k, sm, record, last, t)
+    elif rest & THROUGH_L1:
+        arrival, entry = load_lines(m, p, program, k, sm, record, last, t)
+    else:
+        arrival, entry = read_lines(m, p, program, k, sm, record, last, t)
     once = arrival
     from_l2 = entry & BYTES
     if from_l2 > 0:

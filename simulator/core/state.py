@@ -42,7 +42,7 @@ MSHR_RING = 1 << 17
 """Room of the queue of misses on their way, in entries."""
 
 ASK_ROOM, READ_ROOM = 64, 64
-"""Fills that may be pending (core/asks.py), of 16 words; parts of lines read at once (core/line_reads.py), of 8."""
+"""Fills that may be pending (core/asks.py), of 16 words; parts of lines read at once (core/line_reads.py), likewise."""
 
 ALIGNED, WORD_BYTES = 8, 8
 """Words of a cache line of the machine this runs on; bytes of a word."""
@@ -153,7 +153,7 @@ def laid_out(p: Parameters) -> Parameters:
         "coalescers": -(-p.sms // p.coalescer_sms) * COALESCER_LINES * 4 if p.coalescer_sms else 0,
         "cross": p.partitions,
         "asks": ASK_ROOM * 16,
-        "reads": READ_ROOM * 8,
+        "reads": READ_ROOM * 16,
         "mshrs": MSHR_RING * 2,
         "set_groups": p.set_groups * SET_GROUP_WORDS,
         "sets": p.group_lines * p.set_groups * p.partitions * SET_WORDS,

@@ -13,6 +13,7 @@ import pytest
 from datasheet import Access, Ran
 from numpy.typing import NDArray
 
+from simulator import hardware
 from simulator.core import plain_reads
 from simulator.core.state import Parameters
 from simulator.memory import Device
@@ -75,8 +76,7 @@ def ran(
 ) -> Ran:
     changes: dict[str, object] = {"sm.count": 2, "l2.size": f"{sets * 4 * 128 * partitions} B", "l2.ways": 4}
     changes |= {"l2.partitions": partitions, "hbm.refresh": refresh}
-    hardware = datasheet.device(changes).hardware
-    device = Device(hardware, observer=listener)
+    device = Device(datasheet.device(changes).hardware, observer=listener)
     return datasheet.run(device, datasheet.kernel(accesses[::2], accesses[1::2]))
 
 
@@ -101,6 +101,25 @@ def test_they_agree_whatever_the_refresh(refresh: str) -> None:
     accesses = gathers(7, 640, False) + patterns.mixed(7, 400, 64, 4, reach=2.0, phases=3)
     assert ran(accesses, 2, None, refresh=refresh) == ran(accesses, 2, _Listener(), refresh=refresh)
     assert bool(datasheet.device({"hbm.refresh": refresh}).parameters.dram.steady) == (refresh == "spread")
+
+
+@pytest.mark.parametrize("gpu", ["h100-sxm", "a100-sxm-80gb"])
+@pytest.mark.parametrize("lines", [16, 256])
+def test_they_agree_about_what_is_in_l1_and_coalescers(lines: int, gpu: str) -> None:
+    """Lanes want what earlier ones of their event have asked for, and replace it in an L1 of 16 lines; those of every
+    fifth warp go through L1 in part."""
+    rng = np.random.default_rng(lines)
+    starts = patterns.BASE + rng.integers(4 * lines, size=1920) * 32
+    accesses = [Access(int(at), through_l1=n % 160 < 150, joined=n % 32 > 0) for n, at in enumerate(starts)]
+    ctas = [accesses[first : first + 160] for first in range(0, len(accesses), 160)]
+    changes = ("sm.count=4", 'l1.size="2 KiB"', "l1.ways=2", 'l2.size="64 KiB"', "l2.ways=4")
+    changes += ("l2.slices=10", "l2.slice_bytes_per_clock=1", 'launch.cta_interval="0 ps"')
+    spec, listener = hardware.load(gpu, changes).spec, _Listener()
+    short, long = Device(spec), Device(spec, observer=listener)
+    assert (short.parameters.coalescer_sms > 0) == (gpu == "h100-sxm")
+    assert datasheet.run(short, datasheet.kernel(*ctas)) == datasheet.run(long, datasheet.kernel(*ctas))
+    assert np.array_equal(short._state.l1_sets, long._state.l1_sets)
+    assert listener.entries > len(accesses)
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
