@@ -141,7 +141,7 @@ def _report(run: Run) -> dict[str, Any]:
         solve = partial(kept, checkpoint=checkpoint, workers=run.jobs, announce=announce, advance=advance)
         report: dict[str, Any] = compare(chosen, run.overrides, solve)
     if run.suite == SERVING:
-        click.echo(serving.notes(report), err=True)
+        click.echo(report["note"], err=True)
     return report
 
 

@@ -67,6 +67,9 @@ def _page(report: Report, command: str, plots: Mapping[tuple[str, str], str]) ->
     yield ""
     yield f"Written by `{command}`. {summary(report)}"
     yield ""
+    if note := report.get("note"):
+        yield note
+        yield ""
     yield "Mean errors are over the logarithm of x. A limit left out means that the number is only reported."
     yield "Errors of percentages are in points (pt)."
     for benchmark, unseen in dict.fromkeys(map(_section, report["checks"])):

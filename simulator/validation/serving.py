@@ -19,7 +19,7 @@ import csv
 import json
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -212,24 +212,26 @@ def serving_decode(rows: Sequence[Serving], overrides: Sequence[str] = (), solve
     host_s = _host_s(rows, device_s)
     points = [_point(row, ours, host_s) for row, ours in zip(rows, device_s, strict=True)]
     checks = _checks(points)
+    left_out = table()[1]
     return {
         "schema": "tierscope.validation/1",
         "suite": "serving-decode",
+        "note": _note(len(points), host_s, left_out),
         "overrides": list(overrides),
         "passed": all(each["passed"] is not False for each in checks),
         "host_s": host_s,
-        "left_out": table()[1],
+        "left_out": left_out,
         "checks": checks,
         "curves": [],
         "points": points,
     }
 
 
-def notes(report: Json) -> str:
+def _note(rows: int, host_s: Mapping[str, float], left_out: Mapping[str, int]) -> str:
     """Return what belongs to the checks of a report: the host's share and the rows left out."""
-    host = ", ".join(f"{name} {1e3 * seconds:.2f} ms" for name, seconds in report["host_s"].items())
-    left_out = "; ".join(f"{count} rows left out, {reason}" for reason, count in report["left_out"].items())
-    return f"{len(report['points'])} rows; host, a token: {host}; {left_out}"
+    host = ", ".join(f"{name} {1e3 * seconds:.2f} ms" for name, seconds in host_s.items())
+    reasons = "; ".join(f"{count} rows left out, {reason}" for reason, count in left_out.items())
+    return f"{rows} rows; host, a token: {host}; {reasons}"
 
 
 def _device_s(row: Serving, times: dict[tuple[Device, Workload], float]) -> float:

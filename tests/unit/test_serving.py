@@ -11,6 +11,7 @@ from simulator import config, hardware, models
 from simulator.errors import ConfigError
 from simulator.hardware import Dtype
 from simulator.models.sharding import shard
+from simulator.report.validation import to_markdown
 from simulator.theory.all_reduce import HOP_PS, one_shot_ps, ring_ps, serving_ps
 from simulator.validation import serving
 from simulator.workload import Phase, Workload
@@ -100,6 +101,8 @@ def test_a_served_token_of_an_8b_model_is_as_measured() -> None:
     assert (judged["variant"], judged["quantity"]) == ("1 GPU", "median error, 1 rows")
     assert judged["error"] < 0.12
     assert 0 < report["host_s"]["trtllm"] < 2e-3
+    assert f"host, a token: trtllm {1e3 * report['host_s']['trtllm']:.2f} ms" in report["note"]
+    assert report["note"] in to_markdown(report, "tierscope validate serving-decode", {})
     assert report["passed"]
 
 
