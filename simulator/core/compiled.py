@@ -9,13 +9,18 @@ in the parent first and only read in the workers.  No fastmath: times are intege
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.np import arrayobj
+
+try:
+    from numba.np import arrayobj
+except ImportError:  # see `_takes`
+    arrayobj = None
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,14 +66,24 @@ def _names_of(function: F) -> tuple[str, str]:
     return function.__qualname__, _mangled(*function.__module__.split("."), function.__qualname__)
 
 
-def _translate_once() -> None:
+def _takes(of: Any, name: str, count: int) -> bool:
+    """Return whether this numba has an internal function that takes `count` arguments: others go without the change."""
+    function = getattr(of, name, None)
+    return callable(function) and len(inspect.signature(function).parameters) == count
+
+
+def _translate_once(codegen: Any) -> None:
     """Leave helpers as they are until they have been linked into the functions that Python calls.
 
     numba optimises each function together with all it calls, however deep, and makes machine code of it: ten levels of
     calls would be optimised ten times over (90 s instead of 20 s for the event loop), and machine code of what is never
     called takes half as long again as all the rest.  Without this everything works, but compiles slower.
     """
-    library, generator = numba.core.codegen.JITCodeLibrary, numba.core.codegen.JITCPUCodegen
+    library: Any = getattr(codegen, "JITCodeLibrary", None)
+    generator: Any = getattr(codegen, "JITCPUCodegen", None)
+    known = _takes(library, "_optimize_final_module", 1) and _takes(library, "_finalize_final_module", 1)
+    if not known or not _takes(generator, "set_env", 3):
+        return
     optimise, finish, set_env = library._optimize_final_module, library._finalize_final_module, generator.set_env
 
     def is_one(self: Any, of: set[tuple[str, str]]) -> bool:
@@ -102,13 +117,15 @@ def _translate_once() -> None:
     generator.set_env = set_env_unless_helper
 
 
-_translate_once()
+_translate_once(numba.core.codegen)
 
 
-def _index_from_the_front() -> None:
+def _index_from_the_front(arrayobj: Any) -> None:
     """Take indices in the functions of the core as they are: a negative one is a mistake here, not a place counted from
-    the end, and asking at each access whether it is one takes three or four instructions.
+    the end, and asking at each access whether it is one takes three or four instructions, a third of the time.
     """
+    if not _takes(arrayobj, "fix_integer_index", 5):
+        return
     fix = arrayobj.fix_integer_index
 
     def unless_ours(context: Any, builder: Any, kind: Any, index: Any, size: Any) -> Any:
@@ -119,7 +136,7 @@ def _index_from_the_front() -> None:
     arrayobj.fix_integer_index = unless_ours
 
 
-_index_from_the_front()
+_index_from_the_front(arrayobj)
 
 
 def compiled(function: F) -> F:

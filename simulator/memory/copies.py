@@ -154,7 +154,7 @@ class HostCopies:
     def start(self, path: Path, size: int, now: int, run_bytes: int = 0) -> None:
         """Begin a copy of `size` bytes on an idle path; they lie in runs of `run_bytes` (0: one run)."""
         assert path in self._known and size > 0 and self._state.size[path] == NONE
-        start_copy(self._state, self._paths, path, size, run_bytes or size, now)
+        start_copy(self._state, self._paths, int(path), size, run_bytes or size, now)
         self._in_flight += 1
         self._next = None
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import numpy as np
 import pytest
 
-import simulator.core.compiled  # noqa: F401
+from simulator.core import compiled
 
 
 @pytest.mark.parametrize(("named", "kept"), [("", "tierscope"), ("elsewhere", "elsewhere")])
@@ -30,3 +32,49 @@ def place(words, number):  # type: ignore[no-untyped-def]
 
 def test_other_peoples_functions_are_left_alone() -> None:
     assert place(np.arange(5), -2) == 3
+
+
+WITH_OTHER_INTERNALS = """
+from numba.core import codegen
+from numba.np import arrayobj
+
+places = [(arrayobj, "fix_integer_index"), (codegen.JITCPUCodegen, "set_env")]
+places += [(codegen.JITCodeLibrary, name) for name in ("_optimize_final_module", "_finalize_final_module")]
+for of, name in places[{first}:{last}]:
+    setattr(of, name, lambda *arguments, before=getattr(of, name): before(*arguments))
+found = [getattr(of, name) for of, name in places]
+
+import numpy as np
+from simulator.core.compiled import compiled, small_function
+
+@small_function
+def word(words, number):
+    return words[number]
+
+def double(words, number):
+    return 2 * word(words, number)
+
+double.__module__ = "simulator.core.double"
+print([getattr(of, name) is before for (of, name), before in zip(places, found)])
+print(compiled(double)(np.arange(5), 3))
+"""
+"""A program that uses the decorators of the core under a numba some of whose internals take other arguments."""
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "left"), [(0, 0, []), (0, 1, [0]), (1, 2, [1, 2, 3]), (2, 3, [1, 2, 3]), (3, 4, [1, 2, 3])]
+)
+def test_internals_of_another_numba_are_left_alone(first: int, last: int, left: list[int], tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(WITH_OTHER_INTERNALS.format(first=first, last=last))
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str([place in left for place in range(4)]), "6"]
+
+
+def test_a_numba_without_them_is_left_alone() -> None:
+    codegen, arrayobj = SimpleNamespace(JITCPUCodegen=None), SimpleNamespace()
+    compiled._translate_once(codegen)
+    compiled._index_from_the_front(arrayobj)
+    compiled._index_from_the_front(None)
+    assert (vars(codegen), vars(arrayobj)) == ({"JITCPUCodegen": None}, {})
