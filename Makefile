@@ -30,7 +30,7 @@ oracle: $(VENV)/tested
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
 
-# A fixed draw of kernel rows (three times 4,000: six minutes on two idle cores): fails when a cell is not what
+# A fixed draw of kernel rows (three times 4,000: seven minutes on two idle cores): fails when a cell is not what
 # validation/cells.json says.  `make gate` renews that file; `make report` does too, and writes validation/REPORT.md.
 validate: $(VENV)/validating
 	$(BIN)/tierscope validate $(KERNEL_SUITES) $(SAMPLE) --gate validation/cells.json
