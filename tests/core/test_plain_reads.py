@@ -10,7 +10,7 @@ import access_patterns as patterns
 import datasheet
 import numpy as np
 import pytest
-from datasheet import Access, Ran
+from datasheet import Access
 from numpy.typing import NDArray
 
 from simulator import hardware
@@ -71,13 +71,20 @@ def long_ones(seed: int) -> list[Access]:
     return [each for start, row in zip(starts, rows, strict=False) for each in (Access(start, 300 * 1024), row)]
 
 
+def all_counted(on: Device, ctas: list[list[Access]]) -> list[int]:
+    """Return when a kernel ended, and all its counters, with ledger and histograms."""
+    slot = on.launch(datasheet.kernel(*ctas))
+    end, _ = on.advance(0)
+    return [end, *on.retire(slot).tolist()]
+
+
 def ran(
     accesses: list[Access], partitions: int, listener: _Listener | None, sets: int = 64, refresh: str = "spread"
-) -> Ran:
+) -> list[int]:
     changes: dict[str, object] = {"sm.count": 2, "l2.size": f"{sets * 4 * 128 * partitions} B", "l2.ways": 4}
     changes |= {"l2.partitions": partitions, "hbm.refresh": refresh}
     device = Device(datasheet.device(changes).hardware, observer=listener)
-    return datasheet.run(device, datasheet.kernel(accesses[::2], accesses[1::2]))
+    return all_counted(device, [accesses[::2], accesses[1::2]])
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
@@ -101,13 +108,6 @@ def test_they_agree_whatever_the_refresh(refresh: str) -> None:
     accesses = gathers(7, 640, False) + patterns.mixed(7, 400, 64, 4, reach=2.0, phases=3)
     assert ran(accesses, 2, None, refresh=refresh) == ran(accesses, 2, _Listener(), refresh=refresh)
     assert bool(datasheet.device({"hbm.refresh": refresh}).parameters.dram.steady) == (refresh == "spread")
-
-
-def all_counted(on: Device, ctas: list[list[Access]]) -> list[int]:
-    """Return when a kernel ended, and all its counters, with ledger and histograms."""
-    slot = on.launch(datasheet.kernel(*ctas))
-    end, _ = on.advance(0)
-    return [end, *on.retire(slot).tolist()]
 
 
 @pytest.mark.parametrize("gpu", ["h100-sxm", "a100-sxm-80gb"])
