@@ -166,7 +166,7 @@ def _xqa_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
     tile = Tile(rows, keys, 256, 4, registers_for(256, 2 if hopper else 1), combines=True, warp_rows=32)
     return replace(
         tile,
-        spills=hopper,
+        spills=hopper,  # inferred from how long it takes there, not read (validation/DEVIATIONS.md, 5)
         whole_keys=XQA_KEYS,
         whole_values=max(XQA_WARP_KEYS, groups * XQA_WARP_KEYS // (2 if small else 1)),
         padded_head=padded,
