@@ -11,7 +11,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import re
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -33,8 +37,26 @@ def _cache_dir() -> Path:
     return Path(root) / "tierscope" / digest.hexdigest()[:16]
 
 
+UNUSED_S = 30 * 24 * 3600
+"""How long no run has used machine code of another version that is removed."""
+
+
+def remove_unused(root: Path) -> None:
+    """Remove the folders of machine code in `root` that no run has used for a month (of older versions, as a rule)."""
+    for folder in root.glob("[0-9a-f]*"):
+        with suppress(OSError):  # another process may have removed it
+            if re.fullmatch("[0-9a-f]{16}", folder.name) and time.time() - folder.stat().st_mtime > UNUSED_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(_cache_dir())
+    _folder = _cache_dir()
+    numba.config.CACHE_DIR = str(_folder)
+    if _folder.is_dir():
+        with suppress(OSError):  # of somebody else, or read-only
+            os.utime(_folder)
+    else:
+        remove_unused(_folder.parent)
 
 
 def is_compiled(function: str = "replay.advance") -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,28 @@ def test_an_empty_cache_folder_is_none(named: str, kept: str) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": named}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert kept in done.stdout
+
+
+def test_code_that_no_run_has_used_for_a_month_is_removed(tmp_path: Path) -> None:
+    """Once, when there is none of this version yet; a run that finds its own says that it is used."""
+    root = tmp_path / "tierscope"
+    old, kept, validate = (root / name for name in ("0123456789abcdef", "fedcba9876543210", "validate"))
+    long_ago = time.time() - compiled.UNUSED_S - 60
+    for folder in (old, kept, validate):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    for folder in (old, validate):
+        os.utime(folder, (long_ago, long_ago))
+    code = "import numba; import simulator.core.compiled; print(numba.config.CACHE_DIR)"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": ""}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert sorted(folder.name for folder in root.iterdir()) == ["fedcba9876543210", "validate"]
+    own = Path(done.stdout.strip())
+    own.mkdir()
+    os.utime(own, (long_ago, long_ago))
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert time.time() - own.stat().st_mtime < 60
 
 
 @numba.njit
