@@ -28,6 +28,7 @@ from simulator.lowering.implementation import Framework, Implementation, impleme
 from simulator.run.cases import KINDS, GemmCase
 from simulator.run.predict import predict
 from simulator.units import PS_PER_S
+from simulator.validation.kernels.suite import measured_call
 
 SAMPLE = Path(__file__).with_name("calibration_sample.csv")
 FRAMEWORKS = ("vllm", "sglang", "trtllm")
@@ -100,7 +101,8 @@ class Errors:
         self._times: dict[tuple[object, ...], float] = {}
         for row in rows(framework, family, held):
             values = {key: value for key, value in row.items() if value and key not in NOT_IN_CASE}
-            case = KINDS[family].model_validate(values)
+            call = measured_call(KINDS[family], framework, row["version"])
+            case = KINDS[family].model_validate(values | call)
             calls = int(values.get("weight_copies", 1))
             self._cases.append((case, hardware.load(row["hardware"]).spec, float(row["measured_s"]), calls))
 

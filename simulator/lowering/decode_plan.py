@@ -22,6 +22,7 @@ from simulator.lowering.decode_tile import (
     BLACKWELL,
     CONSUMER_BLACKWELL,
     HOPPER,
+    PRODUCT_CYCLES,
     Plan,
     Tile,
     group_of,
@@ -43,7 +44,7 @@ TRITON_PASSES = 4  # of operands through shared memory: K and V go in and out, a
 TRITON_EXCHANGES = 5  # between warps in a step: K, V, maxima, sums and weights, each written, waited for and read
 EXCHANGE_CYCLES = 59  # 30 of a barrier of four warps, 29 of a load from shared memory (QuickRunCUDA, B300)
 PRODUCT_COLUMNS = 16  # of an instruction that multiplies, each of which waits for the one before (warpsPerTileV2)
-PRODUCT_CYCLES, BLACKWELL_PRODUCT_CYCLES = 33, 21  # for that: A100 (Sun et al. 2022; sm_120: 35), B300 (QuickRunCUDA)
+BLACKWELL_PRODUCT_CYCLES = 21  # for that, in place of PRODUCT_CYCLES, on data-centre Blackwell: B300 (QuickRunCUDA)
 TRITON_GROUPS = (5,)  # groups of models with windowed layers, all of whose layers go to Triton on sm_120
 UNEQUAL_HEAD, UNEQUAL_VALUES = 192, 128  # head sizes of the keys and of the values, under SGLang
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from simulator.hardware import Hardware
+from simulator.hardware import Dtype, Hardware
 from simulator.workload.operators import AttentionShape
 
 SM_REGISTERS = 65536
@@ -13,6 +13,9 @@ REGISTER_STEP = 8
 VECTOR_BYTES = 16  # of a thread's load
 HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120  # compute capabilities
 HOPPER_MMA_SHARE = 0.63
+PRODUCT_CYCLES = 33  # of an instruction that multiplies, to its result: A100 (Sun et al. 2022; sm_120: 35)
+PRODUCT_FLOPS = 2 * 16 * 8 * 16  # of that instruction (m16n8k16)
+SCHEDULERS = 4  # of an SM
 CONVERSIONS_BEFORE, CONVERSIONS = 16, 64  # of type, of an SM a clock: before Hopper and since
 FP32_BYTES = 4
 INSTRUCTIONS = 128  # of most kinds, of an SM a clock
@@ -86,6 +89,13 @@ def warp_matrix_share(hardware: Hardware) -> float:
     """Return the share of the matrix units' peak that products of single warps (mma.sync) reach: on Hopper 0.63, all
     elsewhere (Luo et al. 2024, arXiv 2402.13499)."""
     return HOPPER_MMA_SHARE if hardware.compute_capability == HOPPER else 1.0
+
+
+def lone_warp_share(hardware: Hardware, dtype: Dtype) -> float:
+    """Return the share of the matrix units' peak where each scheduler has one warp that multiplies, an instruction
+    after the other."""
+    peak: float = getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
+    return min(warp_matrix_share(hardware), SCHEDULERS * PRODUCT_FLOPS / PRODUCT_CYCLES / peak)
 
 
 def registers_for(threads: int, resident: int) -> int:

@@ -26,10 +26,10 @@ from simulator.lowering.decode_tile import (
     group_of,
     key_tiles_of,
     launched,
+    lone_warp_share,
     query_tiles_of,
     registers_for,
     steps_of,
-    warp_matrix_share,
 )
 from simulator.workload.operators import AttentionShape
 
@@ -162,16 +162,15 @@ def _xqa_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
     padded = max(64, 1 << (shape.head_dim - 1).bit_length())
     keys = min(XQA_KEYS, XQA_KEYS * part // (padded * shape.kv_dtype.bytes))
     groups = XQA_KEYS // padded
-    hopper = hardware.compute_capability == HOPPER
-    tile = Tile(rows, keys, 256, 4, registers_for(256, 2 if hopper else 1), combines=True, warp_rows=32)
+    resident = 2 if hardware.compute_capability == HOPPER else 1  # that it is compiled for
+    tile = Tile(rows, keys, 256, 4, registers_for(256, resident), combines=True, warp_rows=32)
     return replace(
         tile,
-        spills=hopper,  # inferred from how long it takes there, not read (validation/DEVIATIONS.md, 5)
         whole_keys=XQA_KEYS,
         whole_values=max(XQA_WARP_KEYS, groups * XQA_WARP_KEYS // (2 if small else 1)),
         padded_head=padded,
         conversion_cycles=conversion_cycles(hardware, XQA_CONVERSIONS),
-        matrix_share=warp_matrix_share(hardware),
+        matrix_share=lone_warp_share(hardware, shape.activation_dtype),
         merged_at_once=groups,
     )
 

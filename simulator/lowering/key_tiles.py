@@ -89,13 +89,13 @@ def add_keys(
         places = contiguous(np.full_like(start, operands.workspace), np.where(stop > start, keys * PAGE_ID_BYTES, 0))
         streams.append(Stream(places, 0, barrier=True))
     place = sequence[:, None] // shape.kv_sharers, head[:, None]
-    for base, whole in zip((operands.key, operands.value), wholes, strict=True):
+    for base, whole, values in zip((operands.key, operands.value), wholes, (False, True), strict=True):
         by_tile = _cycles_by_tile(cycles, per_cta=last - first, keys=keys, tiles=tiles, whole=whole)
-        waits: bool | NDArray[np.bool_] = plan is not None and plan.indexed and base == operands.key
-        if plan is not None and plan.keys_first and base == operands.value:
+        waits: bool | NDArray[np.bool_] = plan is not None and plan.indexed and not values
+        if plan is not None and plan.keys_first and values:
             program.add_interleaved(cta[:, None], Op.READ, streams, True)
             streams, waits = [], np.arange(tiles) == 0
-        if base == operands.value and plan is not None and plan.value_dim:
+        if values and plan is not None and plan.value_dim:
             layout = replace(layout, row_bytes=plan.value_dim * shape.kv_dtype.bytes)
         padding = _padding(base, layout, head[:, None], beyond, keys) if step else None
         streams.extend(_tile_streams(base, layout, place, (start, stop), by_tile, waits, plan is not None, padding))

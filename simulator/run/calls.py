@@ -104,7 +104,8 @@ def attention_call(
         WORKSPACE,
     ]
     addresses = allocate(tensors)
-    operands = _attention_operands(shape, addresses, tokens, width)
+    value = "k" if isinstance(case, DecodeAttentionCase) and case.value_is_key else "v"
+    operands = _attention_operands(shape, addresses, value, tokens, width)
     write = KvWrite(
         shape.batch // shape.kv_sharers,
         shape.kv_len - shape.query_len,
@@ -112,8 +113,8 @@ def attention_call(
         addresses["new"],
         new_bytes,
         addresses["slots"],
-        addresses["k"],
-        addresses["v"],
+        operands.key,
+        operands.value,
     )
     buffers = Buffers(addresses["q"], addresses["out"], addresses["new"], addresses["scratch"])
     if isinstance(case, PrefillAttentionCase):
@@ -185,16 +186,18 @@ def touched_bytes(case: KernelCase) -> int:
         return weight + source + shape.m * _whole_sectors(shape.n * shape.output_dtype.bytes)
     assert not isinstance(shape, GemmShape)
     activations = 2 * shape.batch * shape.query_len * shape.heads * shape.head_dim * shape.activation_dtype.bytes
-    return activations + 2 * shape.batch // shape.kv_sharers * (shape.kv_len - shape.first_key) * shape.kv_token_bytes
+    tensors = 1 if isinstance(case, DecodeAttentionCase) and case.value_is_key else 2
+    keys = shape.batch // shape.kv_sharers * (shape.kv_len - shape.first_key)
+    return activations + tensors * keys * shape.kv_token_bytes
 
 
-def _attention_operands(shape: AttentionShape, addresses: AddressMap, tokens: int, width: int) -> Operands:
+def _attention_operands(shape: AttentionShape, addresses: AddressMap, value: str, tokens: int, width: int) -> Operands:
     panel = panel_bytes_of(width)
     return Operands(
         query=Matrix(addresses["q"], tokens, shape.heads * width, panel),
         output=Matrix(addresses["out"], tokens, shape.heads * width, panel),
         key=addresses["k"],
-        value=addresses["v"],
+        value=addresses[value],
         block_table=addresses["block_table"],
         workspace=addresses[WORKSPACE.name],
     )

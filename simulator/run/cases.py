@@ -88,6 +88,7 @@ class DecodeAttentionCase(_AttentionCase):
     kv_len: Count
     kv_dtype: Dtype = Dtype.BF16
     kv_sharers: Count = 1  # sequences in a row that read one KV cache
+    value_is_key: bool = False  # the cache holds keys alone, which are written and read as values too
 
     @model_validator(mode="after")
     def _sharers(self) -> DecodeAttentionCase:

@@ -465,6 +465,14 @@ def test_xqa_multiplies_what_its_warps_have_at_once(on: str, head_dim: int, unit
     assert narrow == pytest.approx(wide, rel=0.02)
 
 
+def test_a_warp_of_xqa_multiplies_as_fast_on_every_device() -> None:
+    """One after the other, whatever the matrix units could do beside them: 33 cycles for 16 x 8 x 16 multiply-adds."""
+    for on, peak in (("a100-sxm-80gb", 2048), ("h100-sxm", 4096), ("l40s", 1024)):
+        tile = plan(on, Framework.TRTLLM, batch=64, kv_len=256).tile
+        assert tile.matrix_share * peak == pytest.approx(4 * 2 * 16 * 8 * 16 / 33)
+        assert not tile.spills
+
+
 def test_xqa_for_hopper_turns_its_queries() -> None:
     """Eight rows, of which four are queries, times 128 at two cycles each."""
     records = records_of(main_kernel("h100-sxm", Framework.TRTLLM, kv_dtype=Dtype.FP8))
@@ -496,8 +504,9 @@ def test_a_warp_alone_adds_what_it_converts(on: str) -> None:
 
 @pytest.mark.parametrize(("on", "conversions"), [("l40s", 16), ("rtx-pro-6000", 64)])
 def test_warps_that_share_a_scheduler_convert_beside_products(on: str, conversions: int) -> None:
-    """XQA, 16 rows by 256 keys of 128 numbers, of which a pair takes four conversions: the slowest part counts most."""
-    products, loads = 2 * 16 * 256 * 128 / 1024 / 0.5, 256 * 256 / 128 / 0.5
+    """XQA, 16 rows by 256 keys of 128 numbers, of which a pair takes four conversions: the slowest part counts most.
+    Each of four warps multiplies 64 keys by 64 instructions, one every 33 cycles."""
+    products, loads = 64 * 33 / 0.5, 256 * 256 / 128 / 0.5
     softmax = [16 * 256 / 16 / 2, 4 * 16 * 256 / 128 / 2]
     parts = [products, loads, *softmax, 256 * 128 * (4 / conversions + 2 / 128) / 2]
     expected = 2 * math.hypot(*(part**2 for part in parts)) ** 0.5

@@ -138,6 +138,16 @@ def test_a_call_that_stores_nothing_is_shorter_by_all_that_storing_launches(
     assert launches >= stores if stores else launches == 0
 
 
+def test_keys_that_are_values_too_come_from_dram_once() -> None:
+    """21 MB of keys, which stay in L2 until they are read as values."""
+    usual = {"batch": 8, "kv_len": 256, "heads": 40, "kv_heads": 40, "head_dim": 128, "cache": "cold"}
+    keys = 8 * 256 * 40 * 256
+    for alone in (False, True):
+        case = DecodeAttentionCase.model_validate(usual | {"framework": "trtllm", "value_is_key": alone})
+        read = predict(case, hardware.load(A100).spec).dram_read_bytes
+        assert read == pytest.approx(keys * (1 if alone else 2), rel=0.1)
+
+
 def test_without_l2_residency_a_small_weight_is_read_again() -> None:
     device = hardware.load(A100).spec
     case = product(1, 2048, 2048)

@@ -173,6 +173,14 @@ def test_a_call_of_forward_alone_stores_nothing(tmp_path: Path, place: str, stor
         assert row.case.kv_write is stored
 
 
+@pytest.mark.parametrize(("place", "alone"), [("a100_sxm/trtllm/1.0.0", True), ("h100_sxm/trtllm/1.3.0rc20", False)])
+def test_a_cache_of_keys_alone_is_read_as_values_too(tmp_path: Path, place: str, alone: bool) -> None:
+    write(tmp_path, "decode", [DECODE | {"batch_size": 16, "num_key_value_heads": DECODE["num_heads"]}], place)
+    (row,), _ = select(DECODE_SUITE, database.at(tmp_path), Selection())
+    assert isinstance(row.case, DecodeAttentionCase)
+    assert row.case.value_is_key is alone
+
+
 @pytest.mark.parametrize(
     ("place", "source", "told"),
     [

@@ -78,15 +78,6 @@ KNOWN_GAPS = (
         lambda row: row.framework == "vllm" and _decode(row).head_dim == 512 and _decode(row).batch > 992,
     ),
     KnownGap(
-        5,
-        "K read as V",
-        False,
-        DecodeAttentionCase,
-        lambda row: (
-            (row.device, row.version) == ("a100-sxm-80gb", "1.0.0") and _decode(row).heads == _decode(row).kv_heads
-        ),
-    ),
-    KnownGap(
         23,
         "fp8 under SGLang on Blackwell",
         True,

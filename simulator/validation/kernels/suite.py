@@ -27,6 +27,7 @@ MB = 10**6
 PAGE_TOKENS = 64
 WEIGHT_COPIES = 6
 TRTLLM_MOST_COPIES = 5
+KEYS_ALONE_BY = (Framework.TRTLLM, "1.0.0")
 ONE_WEIGHT, ONE_WEIGHT_BY = {"weight_copies": 1, "calls": 5}, (Framework.SGLANG, "0.5.6.post2")
 
 DEVICES = {
@@ -101,19 +102,23 @@ class KernelSuite:
 
 
 def measured_call(kernel: type[KernelCase], framework: str, version: str, source: str = "") -> dict[str, Any]:
-    """Return what the case of a row says of the call that was measured: whose it is, whether it stores K and V, and, by
-    the table's `kernel_source`, whose kernels SGLang ran.
+    """Return what the case of a row says of the call that was measured: whose it is, whether it stores K and V, whether
+    V is K, and, by the table's `kernel_source`, whose kernels SGLang ran.
 
     The collector of vLLM 0.22.0's rows (aiconfigurator's collect_attn.py of that time) calls `forward` alone, out of
     which vLLM had by then taken the storing (its pull requests 25954 and 35422).  Calls of 0.24.0 have it again: the
     calibration rows of H100 take as long as both.  That of SGLang 0.5.6's products (collect_gemm.py, said to be for
-    0.5.5) called one weight five times a graph; later ones have a weight for each call.
+    0.5.5) called one weight five times a graph; later ones have a weight for each call.  That of TensorRT-LLM 1.0.0's
+    decode attention made a cache of keys alone (CacheType.SELFKONLY), which TensorRT-LLM takes for the values too
+    (kvCacheManager.cpp, setOffsets).
     """
     if kernel is GemmCase:
         return {"framework": framework} | (ONE_WEIGHT if (framework, version) == ONE_WEIGHT_BY else {})
     call = {"framework": framework, "kv_write": (framework, version) != (Framework.VLLM, "0.22.0")}
     if framework == Framework.SGLANG and source in set(Backend):
         call["backend"] = source
+    if kernel is DecodeAttentionCase:
+        call["value_is_key"] = (framework, version) == KEYS_ALONE_BY
     return call
 
 
