@@ -41,9 +41,19 @@ GRID = {
     "warmup_cycles": [0, 500, 1000, 1500, 2000, 2500, 3000, 4000, 5000],
     "cast_cycles": [0, 200, 400, 600, 800, 1000, 1200, 1500, 2000, 2500, 3000, 4000],
     "softmax_exposed": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
+    "item_cycles": [0, 1000, 2000, 3000, 4000, 5000, 6500, 8000, 10000],
 }
-ALONE = {"run_gap_ps": "gemm", "warmup_cycles": "gemm", "cast_cycles": "gemm", "softmax_exposed": "prefill_attention"}
+ALONE = {
+    "run_gap_ps": "gemm",
+    "warmup_cycles": "gemm",
+    "cast_cycles": "gemm",
+    "softmax_exposed": "prefill_attention",
+    "item_cycles": "prefill_attention",
+}
 """Scalars of one family alone."""
+
+VLLM_ALONE = {"item_cycles"}
+"""Scalars of families other than decode attention that vLLM's alone have (six numbers each)."""
 
 DECODE_GRID = {
     "prologue_cycles": [0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000],
@@ -76,6 +86,7 @@ START = {
     "warmup_cycles": 1500,
     "cast_cycles": 600,
     "softmax_exposed": 0.6,
+    "item_cycles": 4000,
 }
 DECODE_START = {"replay_ps": 2_000_000, "matrix_efficiency": 0.6}
 DECODE_ALONE_START = {"fp8_efficiency": 0.5, "item_cycles": 2000, "query_cycles": 2.0, "longer_cycles": 4000}
@@ -130,7 +141,8 @@ def grid_of(family: str, framework: str) -> Grid:
     """Return the values that are tried of each scalar of a family that a framework has."""
     if family == "decode_attention":
         return {name: values for name, values in DECODE_GRID.items() if framework in DECODE_ALONE.get(name, FRAMEWORKS)}
-    return {name: values for name, values in GRID.items() if ALONE.get(name, family) == family}
+    own = GRID if framework == "vllm" else GRID.keys() - VLLM_ALONE
+    return {name: GRID[name] for name in GRID if name in own and ALONE.get(name, family) == family}
 
 
 def fit(pair: tuple[str, str], near: bool = False) -> tuple[str, str, Implementation, float]:

@@ -123,6 +123,7 @@ class KvWriteKernel:
     registers: int = REGISTERS
     prologue_ps: int = 0
     in_turn: bool = False  # waits for the slot, then for K, then for V
+    cycles: tuple[int, int, int] = (0, 0, 0)  # that what a CTA issues after the slot, K and V takes of its SM
     query: int = 0  # address of the queries, of which it turns so many bytes in place
     query_bytes: int = 0
 
@@ -138,12 +139,13 @@ def lower_kv_write(
     cta = token // how.tokens
     program = ProgramBuilder(kernel)
     slot = write.slots + token * SLOT_BYTES // SECTOR_BYTES * SECTOR_BYTES
-    program.add(cta, Op.READ, contiguous(slot, SECTOR_BYTES))
+    program.add(cta, Op.READ, contiguous(slot, SECTOR_BYTES), how.cycles[0])
     halves = 2 if how.in_turn else 1
     source = pieces(*shares(write.source, write.source_bytes // halves, tokens))
     for number, bases in enumerate(((write.key,), (write.value,)) if how.in_turn else ((write.key, write.value),)):
         start = source.address + number * (write.source_bytes // halves)
-        program.add(cta[:, None], Op.READ, source._replace(address=start), barrier=how.in_turn)
+        runs = source._replace(address=start)
+        program.add(cta[:, None], Op.READ, runs, _once(how.cycles[number + 1], runs), barrier=how.in_turn)
         for base in bases:
             for runs in _kv_runs(write, layout):
                 program.add(cta[:, None], Op.WRITE, runs._replace(address=base + runs.address), barrier=True)
@@ -153,6 +155,12 @@ def lower_kv_write(
         program.add(cta[:, None], Op.WRITE, queries, barrier=True)
     launch = Launch(how.threads, how.registers, shared_bytes=0, stages=16, prologue_ps=how.prologue_ps)
     return traced_whole(how.name, "kv_write", layer, step, launch, 0, program.records())
+
+
+def _once(cycles: int, runs: Runs) -> np.ndarray:
+    """Return the cycles of a CTA on the first piece of its runs, shape (CTAs, pieces)."""
+    first = np.arange(runs.row_bytes.shape[1]) == 0
+    return np.where(first, cycles, 0)[None, :]
 
 
 @dataclass(frozen=True, slots=True)

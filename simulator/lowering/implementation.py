@@ -42,7 +42,8 @@ class Implementation(Spec):
     prologue_ps: Annotated[Picoseconds, Field(ge=0)] = 0  # per CTA: set-up before the first load, after the last store
     prologue_cycles: Annotated[int, Field(ge=0)] = 0  # the same in cycles of the SM
     warmup_cycles: Annotated[int, Field(ge=0)] = 0  # on top of it, of the CTAs that are the first at their place
-    item_cycles: Annotated[int, Field(ge=0)] = 0  # of a persistent CTA: each piece of work, besides loads and products
+    item_cycles: Annotated[int, Field(ge=0)] = 0  # of a persistent CTA: each piece of work, besides loads and products;
+    # of prompts in fp8 where two warp groups multiply (FlashAttention-3)
     query_cycles: Annotated[float, Field(ge=0)] = 0.0  # of an SM to turn and cast an element of a query (XQA, Hopper)
     longer_cycles: Annotated[int, Field(ge=0)] = 0  # a CTA's, besides the prologue (masked attention, FlashAttention-4)
     replay_ps: Annotated[Picoseconds, Field(ge=0)]  # from the end of a graph to the start of its next replay
@@ -52,7 +53,6 @@ class Implementation(Spec):
     cast_cycles: Annotated[int, Field(ge=0)] = 0  # of an fp8 input's cast, besides loads and stores (quantise.py)
     spilled_passes: Annotated[float, Field(ge=1)] = 1.0  # times spilled operands cross shared memory
     mask_cycles: Annotated[float, Field(ge=0)] = 0.0  # of a score that Triton's kernel may find outside the window
-    conversion_cycles: Annotated[int, Field(ge=0)] = 0  # of a CTA that writes a token's K and V to an fp8 cache (vLLM)
     transposed_per_clock: Annotated[float, Field(gt=0)] = 64.0  # bytes of an fp8 V that an SM turns a clock, at most
     fp8_efficiency: Annotated[float | None, Field(gt=0, le=1)] = None  # the same of products in fp8, if it differs
 

@@ -28,6 +28,7 @@ from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
 
 REGISTERS = 65536
+WARP_GROUP_ROWS = 64  # of a tile that one warp group multiplies
 COMBINED_ROWS = 8
 LENGTH_BYTES = 4  # of a sequence
 IntArray = NDArray[np.int64]
@@ -53,6 +54,7 @@ def lower_prefill(
     if plan.persistent:  # the next tile's queries come when the last one's are done with; its first softmax is alone
         alone = 2 * (1 - scalars.softmax_exposed) * half_softmax_cycles(plan, hardware)
         turnover = prologue_ps * hardware.sm.clock_hz // PS_PER_S + math.ceil(0 if plan.overlaps else alone)
+        turnover += scalars.item_cycles if plan.transposes and plan.queries == 2 * WARP_GROUP_ROWS else 0
 
     items = tiles.items()
     ctas = len(items)

@@ -1,7 +1,6 @@
 """The kernels that a framework launches before a prompt's attention, in a call of its attention layer.
 
-- vLLM (csrc/cache_kernels.cu, reshape_and_cache_flash_kernel): a CTA a token, which waits for the slot, copies K,
-  then V.
+- vLLM: a CTA a token (`reshape_and_cache`).
 - SGLang (jit_kernel, store_cache): a warp a token.  Where the heads of K and V differ, PyTorch's index_put for each,
   after it has turned their places into 64-bit numbers, as in decode attention (`decode_call`).
 - TensorRT-LLM (attentionOp.cpp, enqueueContext): one kernel adds up the lengths and writes where each token's sequence
@@ -15,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulator.hardware import Dtype, Hardware
+from simulator.hardware import Hardware
 from simulator.lowering.decode_call import LENGTH_BYTES, Small, lower_small
 from simulator.lowering.elementwise import (
     SLOT_BYTES,
@@ -29,8 +28,8 @@ from simulator.lowering.elementwise import (
 from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.key_tiles import kv_layout
 from simulator.lowering.prefill_plan import UNEQUAL_HEAD
+from simulator.lowering.reshape_and_cache import reshape_and_cache
 from simulator.trace.record import TracedKernel
-from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
 
 
@@ -47,11 +46,7 @@ def lower_cache_write(
     prologue_ps = scalars.prologue_at(hardware.sm.clock_hz)
     tokens = shape.batch * shape.query_len
     if framework is Framework.VLLM:
-        threads = min(512, shape.kv_heads * shape.head_dim)
-        if shape.kv_dtype is Dtype.FP8:
-            prologue_ps += scalars.conversion_cycles * PS_PER_S // hardware.sm.clock_hz
-        how = KvWriteKernel("reshape_and_cache", 1, threads, 40, prologue_ps, in_turn=True)
-        yield lower_kv_write(write, layout, kernel, None, 0, how)
+        yield lower_kv_write(write, layout, kernel, None, 0, reshape_and_cache(shape, hardware))
         return
     if framework is Framework.TRTLLM:
         lengths, offsets = shape.batch * LENGTH_BYTES, tokens * LENGTH_BYTES

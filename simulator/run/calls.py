@@ -15,6 +15,7 @@ from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate
 from simulator.lowering.lower import WORKSPACE
 from simulator.lowering.prefill_call import lower_cache_write
 from simulator.lowering.quantise import WIDE_BYTES, Cast, lower_quantise
+from simulator.lowering.reshape_and_cache import reshape_and_cache
 from simulator.lowering.tiling import CHOSEN, Pinned
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.trace.record import TracedKernel
@@ -157,7 +158,10 @@ def _decode_kernels(
         for small in around.first:
             kernels.append(lower_small(small, len(kernels), None, 0))
         if around.stores == 1:
-            how = KvWriteKernel(query=operands.query.address, query_bytes=around.query_bytes)
+            if framework is Framework.VLLM:
+                how = reshape_and_cache(shape, hardware)
+            else:
+                how = KvWriteKernel(query=operands.query.address, query_bytes=around.query_bytes)
             kernels.append(lower_kv_write(write, kv_layout(shape), len(kernels), None, 0, how))
         elif around.stores:
             elements = write.source_bytes // 2 // shape.activation_dtype.bytes

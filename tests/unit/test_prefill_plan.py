@@ -11,7 +11,7 @@ from lowering_bench import SCALARS, assert_header, coverage, device, only, recor
 
 from simulator.hardware import Dtype
 from simulator.lowering.elementwise import KvWrite
-from simulator.lowering.implementation import Backend, Framework, implementations
+from simulator.lowering.implementation import Backend, Framework, Implementation, implementations
 from simulator.lowering.key_tiles import Operands
 from simulator.lowering.layout import Matrix, panel_bytes_of
 from simulator.lowering.prefill import half_softmax_cycles, lower_prefill, step_cycles
@@ -38,11 +38,13 @@ def shape_of(length: int, heads: int, kv_heads: int, head_dim: int = 128, **chan
     return AttentionShape(**values | changes)
 
 
-def lowered(shape: AttentionShape, on: str, framework: Framework) -> list[TracedKernel]:
+def lowered(
+    shape: AttentionShape, on: str, framework: Framework, scalars: Implementation | None = None
+) -> list[TracedKernel]:
     tokens, width = shape.batch * shape.query_len, shape.head_dim * 2
     matrices = (Matrix(place, tokens, shape.heads * width, panel_bytes_of(width)) for place in (QUERY, OUTPUT))
     operands = Operands(*matrices, KEY, VALUE, TABLE, WORKSPACE)
-    scalars = implementations(framework).prefill_attention
+    scalars = scalars or implementations(framework).prefill_attention
     return list(lower_prefill(shape, operands, device(on), scalars, 0, framework=framework))
 
 
@@ -247,17 +249,20 @@ def test_what_kernels_for_hopper_take_once(on: str, changes: dict[str, Any], onc
     assert header.run_bytes == changes.get("head_dim", 128) * (1 if "kv_dtype" in changes else 2)
 
 
-@pytest.mark.parametrize(("framework", "cycles"), [(Framework.VLLM, 1980), (Framework.SGLANG, 0)])
-def test_ctas_that_convert_to_fp8_live_longer(framework: Framework, cycles: int) -> None:
-    """1980 cycles at 1980 MHz are 1 us."""
-    scalars = SCALARS.prefill_attention.model_copy(update={"conversion_cycles": 1980})
-    prologues = []
-    for dtype in (Dtype.BF16, Dtype.FP8):
-        write = KvWrite(1, 0, 64, NEW, 64 * 1024, SLOTS, KEY, VALUE)
-        shape = shape_of(64, 4, 2, kv_dtype=dtype)
-        kernel = next(lower_cache_write(shape, write, 0, framework, device("h100-sxm"), scalars))
-        prologues.append(kernel.header.prologue_ps)
-    assert prologues[1] - prologues[0] == cycles * 10**12 // 1980_000_000
+@pytest.mark.parametrize(
+    ("head_dim", "length", "dtype", "more"),
+    [(128, 2048, Dtype.FP8, 1000), (128, 2048, Dtype.BF16, 0), (64, 2048, Dtype.FP8, 0), (128, 16, Dtype.FP8, 0)],
+)
+def test_a_tile_of_two_warp_groups_in_fp8_takes_longer(head_dim: int, length: int, dtype: Dtype, more: int) -> None:
+    """128 rows; not the 192 of head size 64, nor the 64 of short prompts of head size 128."""
+    shape = shape_of(length, 4, 2, head_dim, kv_dtype=dtype)
+    cycles = []
+    for each in (0, 1000):
+        scalars = SCALARS.prefill_attention.model_copy(update={"item_cycles": each})
+        records = records_of(lowered(shape, "h100-sxm", Framework.VLLM, scalars)[0])
+        queries = records[(records.address >= QUERY) & (records.address < OUTPUT) & (records.requester == 0)]
+        cycles.append(int(queries.compute_cycles[0]))
+    assert cycles[1] - cycles[0] == more
 
 
 def test_triton_finds_tiles_before_the_window_masked() -> None:
