@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulator.core import counter, scalar
+from simulator.core import counter
 from simulator.core.compiled import called, small_function
-from simulator.core.dram_places import WHOLE, gates_of, lane_of, line_at, locate
-from simulator.core.dram_refresh import clock_of, refresh_unit, wall_time, work_time
+from simulator.core.dram_places import WHOLE, gates_of, lane_of, line_at, locate, places_of, refresh_unit
+from simulator.core.dram_refresh import clock_of, wall_time, work_time
 from simulator.core.dram_state import (
     ACTIVATE,
     BANK_WORDS,
@@ -25,14 +25,13 @@ from simulator.core.dram_state import (
     CLOSE_FROM,
     COLUMN_FROM,
     COMMAND,
-    COPY_OF,
     EPOCH,
-    FIRST_OF_BANK_GROUPS,
     MIXED,
     NEVER,
     OLD_CLOSES,
     OLD_COLUMN_FROM,
     OLD_ROW,
+    OWN,
     READS,
     ROW,
     DramParameters,
@@ -45,7 +44,7 @@ from simulator.core.state import Parameters
 @small_function
 def use(m: Int64Array, gate: int, lane: int, lanes: int, now: int, cost: int) -> int:
     """Use a gate of a lane, or of all, for `cost`; return when it, or the last of them, can begin (ps)."""
-    return use_all(m, gate, lanes, now, cost) if lane == WHOLE else use_lane(m, gate, lane, now, cost)
+    return use_all(m, gate, lanes, now, cost) if lane == WHOLE else use_lane(m, gate, lane, lanes, now, cost)
 
 
 @small_function
@@ -53,26 +52,20 @@ def use_commands(m: Int64Array, p: DramParameters, gate: int, lane: int, now: in
     """Use the row command bus, which some lanes share, to open rows, after closing others or not; return as `use`."""
     cost = rows * (p.activate_command_ps + (p.precharge_command_ps if closing else 0))
     if lane != WHOLE:
-        return use_lane(m, gate, lane >> p.command_shift, now, cost)
+        return use_lane(m, gate, lane >> p.command_shift, p.group_channels, now, cost)
     sharing = 1 << p.command_shift
     return use_all(m, gate, p.group_channels, now, cost * sharing) + cost * (sharing - 1)
 
 
 @small_function
-def record_of(m: Int64Array, p: DramParameters, group: int, bank: int, lane: int) -> int:
-    """Return the place of the record of a bank, making a lane that has none a copy of that of all lanes."""
-    number = group * p.banks + bank
-    shared = p.bank_at + number * p.bank_words
-    if lane == WHOLE:
-        return shared
-    record = shared + (1 + lane) * BANK_WORDS
-    version = m[p.version_at + number]
-    if m[record + COPY_OF] != version:
-        for word in range(COPY_OF):
+def own_record(m: Int64Array, record: int, lane: int) -> None:
+    """Make the record of a bank at `record` a copy of that of all lanes, if the lane has none of its own."""
+    if lane != WHOLE and m[record + OWN] == 0:
+        shared = record - (1 + lane) * BANK_WORDS
+        for word in range(OWN):
             m[record + word] = m[shared + word]
-        m[record + COPY_OF] = version
+        m[record + OWN] = 1
         m[shared + MIXED] = 1
-    return record
 
 
 @small_function
@@ -126,27 +119,29 @@ def serve(
     m: Int64Array,
     p: DramParameters,
     counters: int,
-    group: int,
+    gates: int,
+    columns: int,
+    record: int,
+    unit: int,
     lane: int,
-    bank: int,
     row: int,
     count: int,
     runs: int,
     now: int,
     write: bool,
     steady: bool,
-) -> tuple[int, int]:
-    """Make `count` consecutive accesses to a row, in one lane of a channel group or in all; return when the last one
-    has been transferred and when the first left the controller's queue, for the bank or for the bus (ps).
+) -> tuple[int, int, int, int, int]:
+    """Make `count` consecutive accesses to a row, in one lane of a channel group or in all, whose gates, bank and
+    refresh are where `places_of` says; return when the last one has been transferred and when the first left the
+    controller's queue, for the bank or for the bus, and how long it waited for another row to be closed, for refresh
+    and for its row to be opened (ps).
 
     `runs`: rows to open whatever is open (0: the row, if it is not).  `steady`: a constant, see `DramParameters`, that
-    leaves out what it makes impossible.  The closed form for `count` is what single
-    accesses one after the other come to, since tCCD_L is at least the transfer.
+    leaves out what it makes impossible.  The closed form for `count` is what single accesses one after the other come
+    to, since tCCD_L is at least the transfer.
     """
-    start, due, epoch = (now, NEVER, 0) if steady else clock_of(m, p, group, bank, now)
-    gates = gates_of(p, group)
-    columns = gates + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * p.gate_words
-    record = record_of(m, p, group, bank, lane)
+    start, due, epoch = (now, NEVER, 0) if steady else clock_of(m, p, unit, now)
+    own_record(m, record, lane)
     channels = p.group_channels if lane == WHOLE else 1
     column = p.column_write_ps if write else p.column_read_ps
     more = (count - 1) * column
@@ -188,11 +183,11 @@ def serve(
         m[counters + counter.ROW_HITS] += (count - rows) * channels
         m[counters + (counter.ROW_CONFLICTS if stands else counter.ROW_MISSES)] += rows * channels
     m[counters + counter.DRAM_BUSY_PS] += busy * channels
-    end = last + p.burst_ps if steady else wall_time(m, p, group, bank, last + p.burst_ps)
-    m[scalar.SERVED_CONFLICT] = waited if stands else 0
-    m[scalar.SERVED_REFRESH] = 0 if steady else shut + (end - now) - (last + p.burst_ps - start)
-    m[scalar.SERVED_OPENING] = 0 if stands else min(waited, p.t_rcd_ps)
-    return end, left if steady else wall_time(m, p, group, bank, left)
+    end = last + p.burst_ps if steady else wall_time(m, p, unit, last + p.burst_ps)
+    conflict = waited if stands else 0
+    refreshed = 0 if steady else shut + (end - now) - (last + p.burst_ps - start)
+    opening = 0 if stands else min(waited, p.t_rcd_ps)
+    return end, left if steady else wall_time(m, p, unit, left), conflict, refreshed, opening
 
 
 @small_function
@@ -214,26 +209,29 @@ def serve_lanes(
     runs: int,
     now: int,
     write: bool,
-) -> int:
-    """Make `count` accesses to a row in each lane, some of which have a record of the bank of their own; return when
-    the last has been transferred (ps).  From then on the lanes share a record again, in which each time is that of
+) -> tuple[int, int, int, int]:
+    """Make `count` accesses to a row in each lane, some of which have a record of the bank of their own; return as
+    `serve_any`.  From then on the lanes share a record again, in which each time is that of
     the last of them."""
-    shared = p.bank_at + (group * p.banks + bank) * p.bank_words
+    gates, columns, shared, unit = places_of(p, group, bank, np.int64(WHOLE))
     for lane in range(p.group_channels):
-        record_of(m, p, group, bank, lane)  # before the shared one, of which it may be a copy, changes
+        own_record(m, shared + (1 + lane) * BANK_WORDS, lane)  # before the shared one, which it may copy, changes
     end = now
+    conflict = refreshed = opening = 0
     for lane in range(p.group_channels):
-        done, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write, False)
-        end = max(end, done)
         record = shared + (1 + lane) * BANK_WORDS
+        done, _, conflict, refreshed, opening = serve(
+            m, p, counters, gates, columns, record, unit, lane, row, count, runs, now, write, False
+        )
+        end = max(end, done)
         m[shared + ROW] = m[record + ROW]
         for word in range(COLUMN_FROM, CLOSE_FROM + 1):
             m[shared + word] = max(m[shared + word], m[record + word])
         m[shared + EPOCH] = m[record + EPOCH] if lane == 0 else min(m[record + EPOCH], m[shared + EPOCH])
+        m[record + OWN] = 0
     m[shared + OLD_ROW] = -1
     m[shared + MIXED] = 0
-    m[p.version_at + group * p.banks + bank] += 1
-    return end
+    return end, conflict, refreshed, opening
 
 
 @small_function
@@ -250,13 +248,16 @@ def serve_any(
     now: int,
     write: bool,
     steady: bool,
-) -> int:
+) -> tuple[int, int, int, int]:
     """Make `count` accesses to a row in one lane of a channel group or in all; return when the last has been
-    transferred (ps)."""
-    if lane == WHOLE and m[record_of(m, p, group, bank, lane) + MIXED]:
+    transferred and what it waited for, as `serve` does (ps)."""
+    gates, columns, record, unit = places_of(p, group, bank, lane)
+    if lane == WHOLE and m[record + MIXED]:
         return serve_lanes(m, p, counters, group, bank, row, count, runs, now, write)
-    end, _ = serve(m, p, counters, group, lane, bank, row, count, runs, now, write, steady)
-    return end
+    end, _, conflict, refreshed, opening = serve(
+        m, p, counters, gates, columns, record, unit, lane, row, count, runs, now, write, steady
+    )
+    return end, conflict, refreshed, opening
 
 
 @small_function
@@ -286,23 +287,36 @@ def extent_of(
 
 
 @small_function
-def note_read(m: Int64Array, p: DramParameters, group: int) -> None:
+def accesses_of(p: DramParameters, size: int) -> int:
+    """Return how many accesses `size` bytes in one channel take."""
+    return (size + p.access_bytes - 1) >> p.access_shift
+
+
+@small_function
+def note_read(m: Int64Array, gates: int) -> None:
     """Remember that a channel group has read: its next batch of writes turns the bus."""
-    m[gates_of(p, group) + READS] += 1
+    m[gates + READS] += 1
+
+
+@small_function
+def gap_of(m: Int64Array, p: Parameters, k: int) -> int:
+    """Return how long the data bus stands still after the runs of a whole group (ps)."""
+    kernel = p.at.kernels + k * KERNEL_WORDS
+    return m[kernel + KERNEL_RUNS] * m[kernel + KERNEL_RUN_GAP]
 
 
 @small_function
 def leave_gaps(
-    m: Int64Array, p: Parameters, k: int, counters: int, group: int, channel: int, size: int, now: int
+    m: Int64Array, p: Parameters, gap: int, counters: int, gates: int, unit: int, channel: int, size: int, now: int
 ) -> None:
-    """Let the data bus of a channel of a group, or of all (WHOLE), stand still after each run of the `size` bytes read;
-    parts of a run count in proportion, so that a group takes as long in lines as whole."""
-    q = p.dram
-    lost = m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUNS] * m[p.at.kernels + k * KERNEL_WORDS + KERNEL_RUN_GAP]
-    if lost > 0:
-        lost = lost * (size if channel == WHOLE else size * q.group_channels) >> p.group_shift
-        bus = gates_of(q, group) + BUS * q.gate_words
-        use(m, bus, channel, q.group_channels, work_time(m, q, refresh_unit(q, group, 0), now), lost)
+    """Let the data bus of a channel of a group, or of all (WHOLE), stand still after the runs of the `size` bytes read,
+    for `gap` (ps) where they are a group; parts of a run count in proportion, so that a group takes as long in lines as
+    whole."""
+    if gap > 0:
+        q = p.dram
+        lost = gap * (size if channel == WHOLE else size * q.group_channels) >> p.group_shift
+        bus = gates + BUS * q.gate_words
+        use(m, bus, channel, q.group_channels, work_time(m, q, unit, now), lost)
         m[counters + counter.DRAM_BUSY_PS] += lost * (q.group_channels if channel == WHOLE else 1)
 
 
@@ -317,71 +331,64 @@ def serve_pieces(
     step: int,
     runs: int,
     now: int,
-) -> int:
-    """Make `count` reads in each channel of a group, `step` of which lie in one row; return when the last has been
-    transferred (ps)."""
+) -> tuple[int, int, int, int]:
+    """Make `count` reads in each channel of a group, `step` of which lie in one row; return as `serve_any`."""
     end = now
+    conflict = refreshed = opening = 0
     while count > 0:
         bank, row = locate(p, access)
         piece = min(count, step)
         lane, few = np.int64(WHOLE), min(runs, piece)
-        end = max(end, serve_any(m, p, counters, group, lane, bank, row, piece, few, now, False, False))
+        done, conflict, refreshed, opening = serve_any(
+            m, p, counters, group, lane, bank, row, piece, few, now, False, False
+        )
+        end = max(end, done)
         access += step
         count -= step
-    return end
+    return end, conflict, refreshed, opening
 
 
 @small_function
 def read_group(
     m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, size: int, now: int, steady: bool
-) -> int:
+) -> tuple[int, int, int, int]:
     """Fetch `size` bytes of a group, which `channel_group_of` places, into L2, from all its channels; return when they
-    are there (ps)."""
+    are there and what they waited for, as `serve` does (ps)."""
     q = p.dram
     counters = p.at.counters + k * counter.COUNT
     lane = np.int64(WHOLE)
     _, _, count, step, runs = extent_of(m, p, k, access, lane, size)
-    note_read(m, q, channel_group)
+    gates, unit = gates_of(q, channel_group), refresh_unit(q, channel_group, 0)
+    note_read(m, gates)
     m[counters + counter.DRAM_READ_BYTES] += (count * q.group_channels) << q.access_shift
-    leave_gaps(m, p, k, counters, channel_group, lane, size, now)
+    leave_gaps(m, p, gap_of(m, p, k), counters, gates, unit, lane, size, now)
     if count > step:
-        return serve_pieces(m, q, counters, channel_group, access, count, step, runs, now) + q.latency_ps
-    bank, row = locate(q, access)
-    return serve_any(m, q, counters, channel_group, lane, bank, row, count, runs, now, False, steady) + q.latency_ps
-
-
-@small_function
-def read_line(
-    m: Int64Array,
-    p: Parameters,
-    k: int,
-    channel_group: int,
-    channel: int,
-    bank: int,
-    row: int,
-    first: bool,
-    size: int,
-    now: int,
-    steady: bool,
-) -> int:
-    """Do as `read_group` does for `size` bytes of a line, which `line_at` places."""
-    q = p.dram
-    counters = p.at.counters + k * counter.COUNT
-    count = (size + q.access_bytes - 1) >> q.access_shift
-    note_read(m, q, channel_group)
-    m[counters + counter.DRAM_READ_BYTES] += count << q.access_shift
-    leave_gaps(m, p, k, counters, channel_group, channel, size, now)
-    runs = runs_of(m, p, k, count) if first else 0
-    end, _ = serve(m, q, counters, channel_group, channel, bank, row, count, runs, now, False, steady)
-    return end + q.latency_ps
+        end, conflict, refreshed, opening = serve_pieces(m, q, counters, channel_group, access, count, step, runs, now)
+    else:
+        bank, row = locate(q, access)
+        end, conflict, refreshed, opening = serve_any(
+            m, q, counters, channel_group, lane, bank, row, count, runs, now, False, steady
+        )
+    return end + q.latency_ps, conflict, refreshed, opening
 
 
 @called
 def dram_read(
     m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, lane: int, size: int, now: int
-) -> int:
+) -> tuple[int, int, int, int]:
     """Do as `read_group` does for all of a group (`lane` WHOLE), or one of its lines."""
     if lane == WHOLE:
         return read_group(m, p, k, channel_group, access, size, now, False)
-    channel, bank, row, first = line_at(p.dram, lane, access)
-    return read_line(m, p, k, channel_group, channel, bank, row, first, size, now, False)
+    q = p.dram
+    counters = p.at.counters + k * counter.COUNT
+    channel, bank, row, first = line_at(q, lane, access)
+    count = accesses_of(q, size)
+    runs = runs_of(m, p, k, count) if first else 0
+    gates, unit = gates_of(q, channel_group), refresh_unit(q, channel_group, 0)
+    note_read(m, gates)
+    m[counters + counter.DRAM_READ_BYTES] += count << q.access_shift
+    leave_gaps(m, p, gap_of(m, p, k), counters, gates, unit, channel, size, now)
+    end, conflict, refreshed, opening = serve_any(
+        m, q, counters, channel_group, channel, bank, row, count, runs, now, False, False
+    )
+    return end + q.latency_ps, conflict, refreshed, opening

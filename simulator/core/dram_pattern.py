@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.compiled import compiled
-from simulator.core.dram import dram_read, note_read, serve
-from simulator.core.dram_places import WHOLE, channel_group_of, lane_of, locate
+from simulator.core.dram import accesses_of, dram_read, note_read, serve
+from simulator.core.dram_places import WHOLE, channel_group_of, lane_of, locate, places_of
 from simulator.core.dram_writes import dram_write
 from simulator.core.heap import sift_down
 from simulator.core.layout import Int64Array
@@ -48,9 +48,12 @@ def offer(
             channel_group, access = channel_group_of(q, group)
             channel, offset = lane_of(q, lane)
             bank, row = locate(q, access + offset)
-            count = (size + q.access_bytes - 1) >> q.access_shift
-            note_read(m, q, channel_group)
-            done, left = serve(m, q, p.at.counters, channel_group, channel, bank, row, count, 0, now, False, False)
+            gates, columns, record, unit = places_of(q, channel_group, bank, channel)
+            note_read(m, gates)
+            count = accesses_of(q, size)
+            done, left, _, _, _ = serve(
+                m, q, p.at.counters, gates, columns, record, unit, channel, row, count, 0, now, False, False
+            )
             done += q.latency_ps
             sift_down(places, 0, entries, left)
             total += done - now
@@ -81,7 +84,7 @@ def answer(
             done[i] = dram_write(m, p, 0, group, lane, size[i], arrival[i])
         else:
             channel_group, access = channel_group_of(p.dram, group)
-            done[i] = dram_read(m, p, 0, channel_group, access, lane, size[i], arrival[i])
+            done[i], _, _, _ = dram_read(m, p, 0, channel_group, access, lane, size[i], arrival[i])
 
 
 @compiled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulator.core.compiled import small_function
-from simulator.core.dram_state import BANK_WORDS, QUEUE_HEADER, DramParameters
+from simulator.core.dram_state import BANK_WORDS, FIRST_OF_BANK_GROUPS, QUEUE_HEADER, REFRESH_WORDS, DramParameters
 from simulator.core.hashing import quotient_of, rotated
 
 WHOLE = -1
@@ -44,8 +44,24 @@ def line_at(p: DramParameters, lane: int, access: int) -> tuple[int, int, int, b
 
 @small_function
 def bank_place(p: DramParameters, group: int, bank: int, channel: int) -> int:
-    """Return the place of the record that a channel of a channel group has of a bank."""
+    """Return the place of the record that a channel of a channel group, or all (WHOLE), has of a bank."""
     return p.bank_at + (group * p.banks + bank) * p.bank_words + (1 + channel) * BANK_WORDS
+
+
+@small_function
+def refresh_unit(p: DramParameters, group: int, bank: int) -> int:
+    """Return the place of the refresh unit of a bank."""
+    unit = group * p.refresh_units + (bank if p.refresh_units > 1 else 0)
+    return p.refresh_at + unit * REFRESH_WORDS
+
+
+@small_function
+def places_of(p: DramParameters, group: int, bank: int, channel: int) -> tuple[int, int, int, int]:
+    """Return the places of what an access to a bank needs, in one channel of a channel group or in all (WHOLE): the
+    gates of the channel group, that of the bank group's columns, the record of the bank and its refresh unit."""
+    gates = gates_of(p, group)
+    columns = gates + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * p.gate_words
+    return gates, columns, bank_place(p, group, bank, channel), refresh_unit(p, group, bank)
 
 
 @small_function

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from simulator.core.compiled import small_function
-from simulator.core.dram_state import DUE, EPOCHS, LOST, NEVER, REFRESH_WORDS, DramParameters
+from simulator.core.dram_state import DUE, EPOCHS, LOST, NEVER, DramParameters
 from simulator.core.layout import Int64Array
-
-
-@small_function
-def refresh_unit(p: DramParameters, group: int, bank: int) -> int:
-    """Return the place of the refresh unit of a bank."""
-    unit = group * p.refresh_units + (bank if p.refresh_units > 1 else 0)
-    return p.refresh_at + unit * REFRESH_WORDS
 
 
 @small_function
@@ -33,21 +26,19 @@ def work_time(m: Int64Array, p: DramParameters, unit: int, now: int) -> int:
 
 
 @small_function
-def clock_of(m: Int64Array, p: DramParameters, group: int, bank: int, now: int) -> tuple[int, int, int]:
+def clock_of(m: Int64Array, p: DramParameters, unit: int, now: int) -> tuple[int, int, int]:
     """Return `now` as `work_time`, when a bank is next refreshed on that clock, and its refreshes so far."""
     if p.refresh_period_ps >= NEVER:
         return now, NEVER, 0
-    unit = refresh_unit(p, group, bank)
     start = work_time(m, p, unit, now)
     return start, m[unit + DUE], m[unit + EPOCHS]
 
 
 @small_function
-def wall_time(m: Int64Array, p: DramParameters, group: int, bank: int, time: int) -> int:
+def wall_time(m: Int64Array, p: DramParameters, unit: int, time: int) -> int:
     """Return a time of the clock of `work_time` as simulated time (ps)."""
     if p.refresh_lost_ps == 0:
         return time
-    unit = refresh_unit(p, group, bank)
     wall = time + m[unit + LOST]
     if time >= m[unit + DUE]:
         wall += ((time - m[unit + DUE]) // p.refresh_period_ps + 1) * p.refresh_lost_ps

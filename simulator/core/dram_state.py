@@ -11,12 +11,12 @@ from simulator.core.layout import Int64Array
 NEVER = 1 << 62
 
 FLOOR, SHIFT, LATEST, APART, GATE_WORDS = 0, 1, 2, 3, 4
-"""A gate, see core/gates.py; the times of its lanes follow."""
+"""A gate, see core/gates.py; the times of its lanes follow, while it is not `APART` as their complements."""
 
 BUS, COMMAND, ACTIVATE, FIRST_OF_BANK_GROUPS = 0, 1, 2, 3
 """Gates of a channel group: data bus, row command bus, activates; then per bank group its columns and activates."""
 
-ROW, COLUMN_FROM, CLOSE_FROM, OLD_ROW, OLD_COLUMN_FROM, OLD_CLOSES, EPOCH, COPY_OF, BANK_WORDS = (
+ROW, COLUMN_FROM, CLOSE_FROM, OLD_ROW, OLD_COLUMN_FROM, OLD_CLOSES, EPOCH, OWN, BANK_WORDS = (
     0,
     1,
     2,
@@ -29,10 +29,10 @@ ROW, COLUMN_FROM, CLOSE_FROM, OLD_ROW, OLD_COLUMN_FROM, OLD_CLOSES, EPOCH, COPY_
 )
 """A bank: its open row (-1 none), when its next column command may come, when it may be precharged (with no row open:
 activated), the row open before, when its next column command may come and when it is closed, and the refresh epoch the
-open row was opened in.  The record of one lane holds if it is a copy of the present version of that of all lanes; the
-latter has in that word (`MIXED`) whether some lane has a record of its own since."""
+open row was opened in.  The record of one lane holds if that lane has one of its `OWN`, else that of all lanes does;
+the latter has in that word (`MIXED`) whether some lane has a record of its own."""
 
-MIXED = COPY_OF
+MIXED = OWN
 
 DUE, LOST, EPOCHS, REFRESH_WORDS = 0, 1, 2, 4
 """A refresh unit: when it is next refreshed (work time, ps), wall time lost to refresh so far, refreshes so far."""
@@ -106,7 +106,6 @@ class DramParameters(NamedTuple):
     # where records of each kind begin in the state
     gates_at: int = 0
     bank_at: int = 0
-    version_at: int = 0
     refresh_at: int = 0
     waiting_at: int = 0
     end: int = 0
@@ -118,8 +117,7 @@ def placed(p: DramParameters, start: int) -> DramParameters:
     group_words = 1 + (FIRST_OF_BANK_GROUPS + 2 * p.bank_groups) * gate_words
     bank_words = (1 + p.group_channels) * BANK_WORDS
     bank_at = start + -(-p.channel_groups * group_words // BANK_WORDS) * BANK_WORDS  # a record is one cache line
-    version_at = bank_at + p.channel_groups * p.banks * bank_words
-    refresh_at = version_at + p.channel_groups * p.banks  # a version is one word
+    refresh_at = bank_at + p.channel_groups * p.banks * bank_words
     waiting_at = refresh_at + p.channel_groups * p.refresh_units * REFRESH_WORDS
     return p._replace(
         steady=int(
@@ -131,7 +129,6 @@ def placed(p: DramParameters, start: int) -> DramParameters:
         bank_words=bank_words,
         gates_at=start + 1,
         bank_at=bank_at,
-        version_at=version_at,
         refresh_at=refresh_at,
         waiting_at=waiting_at,
         end=waiting_at + (p.channels + p.channel_groups) * (QUEUE_HEADER + p.queue),
@@ -143,9 +140,10 @@ def fill_dram(words: Int64Array, p: DramParameters) -> None:
 
     Refreshes are spread evenly over the refresh interval, so that channel groups (or banks) take turns.
     """
-    bank = words[p.bank_at : p.version_at].reshape(p.channel_groups, p.banks, 1 + p.group_channels, BANK_WORDS)
+    bank = words[p.bank_at : p.refresh_at].reshape(p.channel_groups, p.banks, 1 + p.group_channels, BANK_WORDS)
     bank[..., ROW] = bank[..., OLD_ROW] = -1
-    bank[:, :, 1:, COPY_OF] = -1
+    gates = words[p.gates_at - 1 : p.gates_at - 1 + p.channel_groups * p.group_words].reshape(p.channel_groups, -1)
+    gates[:, 1:].reshape(p.channel_groups, -1, p.gate_words)[..., APART] = 1
     refresh = words[p.refresh_at : p.waiting_at].reshape(p.channel_groups, p.refresh_units, REFRESH_WORDS)
     interval = p.refresh_period_ps + p.refresh_lost_ps
     turns = p.refresh_units if p.refresh_units > 1 else p.channel_groups

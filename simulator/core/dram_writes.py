@@ -6,12 +6,12 @@ from simulator.core import counter
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import (
     extent_of,
-    record_of,
+    own_record,
     serve_any,
     use,
 )
-from simulator.core.dram_places import WHOLE, channel_group_of, gates_of, locate, queue_of
-from simulator.core.dram_refresh import refresh_unit, work_time
+from simulator.core.dram_places import WHOLE, bank_place, channel_group_of, gates_of, locate, queue_of, refresh_unit
+from simulator.core.dram_refresh import work_time
 from simulator.core.dram_state import (
     ACTIVATE,
     BUS,
@@ -117,10 +117,11 @@ def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int
             place = entry >> (2 * COUNT_BITS + p.command_shift)
             row = place // p.banks
             bank = place - row * p.banks
-            record = record_of(m, p, group, bank, each)
+            record = bank_place(p, group, bank, each)
+            own_record(m, record, each)
             if m[queue + PENDING] > p.drain_to and (m[record + CLOSE_FROM] <= until or m[record + ROW] == row):
                 m[queue + PENDING] -= count << p.command_shift if lane == WHOLE else count
-                done = serve_any(m, p, counters, group, each, bank, row, count, runs, now, True, False)
+                done, _, _, _ = serve_any(m, p, counters, group, each, bank, row, count, runs, now, True, False)
                 end = max(end, done)
             else:
                 m[queue + QUEUE_HEADER + (kept & (p.queue - 1))] = entry
@@ -142,9 +143,11 @@ def turn_of(m: Int64Array, p: DramParameters, gates: int, first: int, lanes: int
     for each in range(first, first + lanes):
         turn = max(turn, use(m, gates + ACTIVATE * p.gate_words, each, p.group_channels, now, 0))
     if p.activate_command_ps > 0 and first != WHOLE:
-        turn = max(turn, use_lane(m, gates + COMMAND * p.gate_words, first >> p.command_shift, now, 0))
+        turn = max(
+            turn, use_lane(m, gates + COMMAND * p.gate_words, first >> p.command_shift, p.group_channels, now, 0)
+        )
     if p.activate_command_ps > 0 and first != WHOLE:
-        use_lane(m, gates + COMMAND * p.gate_words, first >> p.command_shift, turn, 0)
+        use_lane(m, gates + COMMAND * p.gate_words, first >> p.command_shift, p.group_channels, turn, 0)
     for each in range(first, first + lanes):
         use(m, gates + ACTIVATE * p.gate_words, each, p.group_channels, turn, p.activate_switch_ps)
     return turn

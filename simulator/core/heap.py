@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.core.compiled import small_function
+from simulator.core.compiled import called, small_function
 from simulator.core.layout import Int64Array
 
 LAST = (1 << 63) - 1
@@ -26,7 +26,7 @@ def sift_down(m: Int64Array, heap: int, count: int, key: int) -> None:
     m[heap + hole] = key
 
 
-@small_function
+@called
 def push(m: Int64Array, heap: int, count: int, key: int) -> None:
     """Add `key` to a binary min-heap of `count` keys that begins at `heap`."""
     hole = count

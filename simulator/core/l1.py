@@ -38,11 +38,10 @@ def l1_set_of(p: Parameters, sm: int, line: int) -> tuple[int, int]:
 
 
 @small_function
-def l1_find(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: int) -> tuple[int, int, bool]:
-    """Look for the sectors `mask` of a line in the L1 of an SM, and make room for them; return the place of the word
-    that says when the line is there, the sectors that have to come from L2, and whether the line is new, so that this
-    word has yet to be set."""
-    place, turn = l1_set_of(p, sm, line)
+def l1_find(m: Int64Array, p: Parameters, k: int, sm: int, place: int, turn: int, mask: int) -> tuple[int, int, bool]:
+    """Look for the sectors `mask` of a line in the L1 of an SM, whose set and tag are `l1_set_of` it, and make room for
+    them; return the place of the word that says when the line is there, the sectors that have to come from L2, and
+    whether the line is new, so that this word has yet to be set."""
     m[scalar.L1_USED] = 1
     way = find_way(m, place, turn)
     new = way == WAYS
@@ -67,7 +66,8 @@ def l1_find(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: int)
 @small_function
 def l1_lookup(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: int, now: int) -> tuple[int, int]:
     """Do as `l1_find` does, at `now`, and set that word of a new line; return the first two."""
-    loaded, missing, new = l1_find(m, p, k, sm, line, mask)
+    place, turn = l1_set_of(p, sm, line)
+    loaded, missing, new = l1_find(m, p, k, sm, place, turn, mask)
     if new:
         m[loaded] = now
     return loaded, missing

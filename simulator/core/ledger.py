@@ -72,16 +72,18 @@ def note_server(m: Int64Array, server: int, served: int) -> None:
 
 
 @small_function
-def note_fetch(m: Int64Array, p: Parameters, now: int, free: int, ready: int) -> None:
+def note_fetch(
+    m: Int64Array, p: Parameters, now: int, free: int, ready: int, conflict: int, refreshed: int, opening: int
+) -> None:
     """Keep what a fetch from DRAM waited for, which had its MSHR at `free` and its data at `ready` (ps), if it is the
-    slowest of its record."""
+    slowest of its record; the rest is as `serve` returns it."""
     if ready > m[scalar.FETCHED_AT]:
         m[scalar.FETCHED_AT] = ready
         m[scalar.FETCHED] = ready - now
         m[scalar.FETCHED_MSHR] = free - now
-        m[scalar.FETCHED_CONFLICT] = m[scalar.SERVED_CONFLICT]
-        m[scalar.FETCHED_REFRESH] = m[scalar.SERVED_REFRESH]
-        m[scalar.FETCHED_LATENCY] = m[scalar.SERVED_OPENING] + p.dram.latency_ps
+        m[scalar.FETCHED_CONFLICT] = conflict
+        m[scalar.FETCHED_REFRESH] = refreshed
+        m[scalar.FETCHED_LATENCY] = opening + p.dram.latency_ps
 
 
 @small_function

@@ -12,17 +12,17 @@ import numpy as np
 
 from simulator.core import counter, scalar
 from simulator.core.access_log import L1_ACCESS, note_access
-from simulator.core.asks import LANES, ask_lines
 from simulator.core.bitwise import ones
 from simulator.core.coalescer import joins, remember
 from simulator.core.compiled import called, small_function
-from simulator.core.dram_places import WHOLE, channel_group_of
+from simulator.core.dram_places import WHOLE
 from simulator.core.l1 import l1_lookup
 from simulator.core.l2 import NORMAL, PREFETCH, READ, line_access
 from simulator.core.layout import SPLIT, STREAK, Int64Array
 from simulator.core.ledger import note_server
-from simulator.core.places import counters_at, near_partition, set_at, set_group_at, slice_at, slot_of
-from simulator.core.plain_reads import is_plain, look, read_groups, split_lanes
+from simulator.core.line_reads import read_part
+from simulator.core.places import counters_at, near_partition, set_group_at, slice_at, slot_of
+from simulator.core.plain_reads import is_plain, read_groups, split_lanes
 from simulator.core.replacement import LRU
 from simulator.core.server import book
 from simulator.core.state import Parameters
@@ -60,8 +60,8 @@ def begin_parts(m: Int64Array, p: Parameters, slot: int) -> None:
         m[scalar.DIRTY + partition] = -1
 
 
-@small_function
-def each_lane(
+@called
+def part_access(
     m: Int64Array,
     p: Parameters,
     k: int,
@@ -75,14 +75,11 @@ def each_lane(
     kind: int,
     hint: int,
     through_l1: bool,
-    plain: bool,
 ) -> int:
     """Access the bytes `low` to `high` (included) of a group line by line, of which some may be in L1; return as
     `range_access`."""
     counters = counters_at(p, k)
-    begin_parts(m, p, slot)
-    channel_group, access = channel_group_of(p.dram, group)
-    m[scalar.LINE_READY] = ready = now
+    ready = now
     for lane in range(low >> p.line_shift, (high >> p.line_shift) + 1):
         start = lane << p.line_shift
         below = max(low - start, 0) >> p.sector_shift
@@ -107,67 +104,14 @@ def each_lane(
         done = book(m, slice_free, p.slice_ticks_per_kib, size, now, counters + counter.SLICE_BUSY_TICKS)
         note_server(m, counter.L2_BANDWIDTH, done)
         ready = max(ready, done)
-        if plain:
-            if through_l1:
-                m[scalar.LINE_READY] = now
-            owner, set_group, place = scalar.LINE_READY, set_group_at(p, slot), set_at(p, lane, slot, near)
-            row = lane & LANES
-            look(m, p, k, near, home, group, set_group, place, row, mask, channel_group, access, owner, now, False)
-            if through_l1:  # which has to know when each line is there
-                ask_lines(m, p, k, now)
-            done = m[scalar.LINE_READY]
-        else:
-            done = line_access(m, p, k, near, home, group, slot, lane, mask, now, kind, hint)
+        done = line_access(m, p, k, near, home, group, slot, lane, mask, now, kind, hint)
         ready = max(ready, done)
         if through_l1:
             remember(m, p, sm, line, mask, done)
             done = max(m[loaded], done + p.l2_hit_ps)
             m[loaded] = done
             m[scalar.LOADED] = max(m[scalar.LOADED], done)
-    if plain:
-        ask_lines(m, p, k, now)
-        ready = max(ready, m[scalar.LINE_READY])
-    covered = low == 0 and high == (1 << p.group_shift) - 1
-    rejoin(m, p, slot, covered and not through_l1, hint)
     return ready
-
-
-@called
-def part_access(
-    m: Int64Array,
-    p: Parameters,
-    k: int,
-    sm: int,
-    home: int,
-    group: int,
-    slot: int,
-    low: int,
-    high: int,
-    now: int,
-    kind: int,
-    hint: int,
-    through_l1: bool,
-) -> int:
-    """Do as `each_lane` says, for any access."""
-    return each_lane(m, p, k, sm, home, group, slot, low, high, now, kind, hint, through_l1, False)
-
-
-@called
-def read_part(
-    m: Int64Array,
-    p: Parameters,
-    k: int,
-    sm: int,
-    home: int,
-    group: int,
-    slot: int,
-    low: int,
-    high: int,
-    now: int,
-    through_l1: bool,
-) -> int:
-    """Do as `each_lane` says, for a plain read."""
-    return each_lane(m, p, k, sm, home, group, slot, low, high, now, READ, NORMAL, through_l1, True)
 
 
 @called
@@ -212,10 +156,13 @@ def range_access(
             m[scalar.MOVED] += 1 << p.group_shift
             near = near_partition(p, sm)
             done = line_access(m, p, k, near, home, group, slot, np.int64(WHOLE), p.line_mask, now, kind, hint)
-        elif plain:
-            done = read_part(m, p, k, sm, home, group, slot, low, high, now, through_l1)
         else:
-            done = part_access(m, p, k, sm, home, group, slot, low, high, now, kind, hint, through_l1)
+            begin_parts(m, p, slot)
+            if plain:
+                done = read_part(m, p, k, sm, group, low, high, now, through_l1)
+            else:
+                done = part_access(m, p, k, sm, home, group, slot, low, high, now, kind, hint, through_l1)
+            rejoin(m, p, slot, covered and not through_l1, hint)
         ready = max(ready, done)
         group += 1
     return ready

@@ -6,7 +6,7 @@ import numpy as np
 
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, small_function
-from simulator.core.dram import dram_read, read_group, read_line
+from simulator.core.dram import dram_read, read_group
 from simulator.core.dram_places import WHOLE
 from simulator.core.dram_state import NEVER
 from simulator.core.dram_writes import dram_write
@@ -24,41 +24,59 @@ def lines_of(p: Parameters, lane: int) -> int:
 
 
 @small_function
-def admit_miss(m: Int64Array, p: Parameters, k: int, lane: int, now: int) -> int:
-    """Return when a miss finds as many free MSHRs as it has lines: now, or when enough earlier ones have been answered.
+def admit_misses(m: Int64Array, p: Parameters, k: int, lines: int, now: int) -> int:
+    """Return when a miss, or several at once, finds as many free MSHRs as it has lines: now, or when enough earlier
+    ones have been answered.
 
     Misses are admitted in their order: what was given free for one that waited is not there before that time.
     """
     start = max(now, m[scalar.MSHR_ADMITTED])
     queue, entries = scalar.MSHR_QUEUE, p.at.mshrs
     counters = counters_at(p, k)
-    most = p.mshr_lines - lines_of(p, lane)
+    most = p.mshr_lines - lines
     until = oldest(m, queue, entries, NEVER)
     while until <= start or (until < NEVER and (requests_held(m, queue) > most or is_crowded(m, queue, MSHR_RING))):
         if until > start:
             start = m[scalar.MSHR_ADMITTED] = until
         drop_oldest(m, queue, entries, counters + counter.MISS_QUEUE)
         until = oldest(m, queue, entries, NEVER)
-    m[counters + counter.MSHR_FULL_PS] += start - now
+    m[counters + counter.MSHR_FULL_PS] += (start - now) * lines
     return start
+
+
+@small_function
+def hold_mshrs(
+    m: Int64Array,
+    p: Parameters,
+    k: int,
+    lines: int,
+    size: int,
+    now: int,
+    until: int,
+    latencies: int,
+    byte_latencies: int,
+) -> None:
+    """Hold MSHRs from `now` to `until` for some lines of `size` bytes, whose latencies, and bytes times latencies, add
+    up to `latencies` and `byte_latencies`."""
+    counters = counters_at(p, k)
+    queue, entries, held = scalar.MSHR_QUEUE, p.at.mshrs, counters + counter.MISS_QUEUE
+    enter(m, queue, entries, held, MSHR_RING, entry_of(size, lines), now, until)
+    m[counters + counter.MISS_OUTSTANDING] += byte_latencies >> 10
+    m[counters + counter.MISS_REQUESTS] += lines
+    m[counters + counter.MISS_REQUEST_OUTSTANDING] += latencies >> 10
 
 
 @small_function
 def take_mshr(m: Int64Array, p: Parameters, k: int, lane: int, size: int, now: int, until: int) -> None:
     """Hold MSHRs for `size` bytes of a line, or of all lines of a group (`lane` WHOLE), from `now` to `until`."""
-    counters = counters_at(p, k)
-    lines = lines_of(p, lane)
-    queue, entries, held = scalar.MSHR_QUEUE, p.at.mshrs, counters + counter.MISS_QUEUE
-    enter(m, queue, entries, held, MSHR_RING, entry_of(size, lines), now, until)
-    m[counters + counter.MISS_OUTSTANDING] += (size * (until - now)) >> 10
-    m[counters + counter.MISS_REQUESTS] += lines
-    m[counters + counter.MISS_REQUEST_OUTSTANDING] += (lines * (until - now)) >> 10
+    lines, latency = lines_of(p, lane), until - now
+    hold_mshrs(m, p, k, lines, size, now, until, lines * latency, size * latency)
 
 
 @called
 def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
     """Write `size` bytes of a group back to DRAM, once an MSHR is free; return when it was (ps)."""
-    free = admit_miss(m, p, k, lane, now)
+    free = admit_misses(m, p, k, lines_of(p, lane), now)
     gone = dram_write(m, p, k, group, lane, size, free)
     take_mshr(m, p, k, lane, size, free, gone)
     return free
@@ -68,10 +86,10 @@ def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size
 def fetch(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, lane: int, size: int, now: int) -> int:
     """Fetch `size` bytes of a group, which `channel_group_of` places, from DRAM, once an MSHR is free; return when they
     are in L2 (ps)."""
-    free = admit_miss(m, p, k, lane, now)
-    ready = dram_read(m, p, k, channel_group, access, lane, size, free)
+    free = admit_misses(m, p, k, lines_of(p, lane), now)
+    ready, conflict, refreshed, opening = dram_read(m, p, k, channel_group, access, lane, size, free)
     take_mshr(m, p, k, lane, size, free, ready)
-    note_fetch(m, p, now, free, ready)
+    note_fetch(m, p, now, free, ready, conflict, refreshed, opening)
     return ready
 
 
@@ -81,30 +99,8 @@ def fetch_group(
 ) -> int:
     """Do as `fetch` does for a whole group."""
     lane = np.int64(WHOLE)
-    free = admit_miss(m, p, k, lane, now)
-    ready = read_group(m, p, k, channel_group, access, size, free, steady)
+    free = admit_misses(m, p, k, lines_of(p, lane), now)
+    ready, conflict, refreshed, opening = read_group(m, p, k, channel_group, access, size, free, steady)
     take_mshr(m, p, k, lane, size, free, ready)
-    note_fetch(m, p, now, free, ready)
-    return ready
-
-
-@small_function
-def fetch_line(
-    m: Int64Array,
-    p: Parameters,
-    k: int,
-    channel_group: int,
-    channel: int,
-    bank: int,
-    row: int,
-    first: bool,
-    size: int,
-    now: int,
-    steady: bool,
-) -> int:
-    """Do as `fetch` does for `size` bytes of a line, which `line_at` places."""
-    free = admit_miss(m, p, k, channel, now)
-    ready = read_line(m, p, k, channel_group, channel, bank, row, first, size, free, steady)
-    take_mshr(m, p, k, channel, size, free, ready)
-    note_fetch(m, p, now, free, ready)
+    note_fetch(m, p, now, free, ready, conflict, refreshed, opening)
     return ready

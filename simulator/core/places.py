@@ -5,7 +5,7 @@ from __future__ import annotations
 from simulator.core import counter
 from simulator.core.compiled import small_function
 from simulator.core.hashing import mix, quotient_of, rotated, scrambled
-from simulator.core.layout import CONTEXT_WORDS, KERNEL_WORDS, SET_GROUP_WORDS, SM_WORDS
+from simulator.core.layout import CONTEXT_WORDS, KERNEL_WORDS, SET_GROUP_WORDS, SM_WORDS, WAITING_HEADER
 from simulator.core.sets import SET_WORDS
 from simulator.core.state import Parameters
 
@@ -26,6 +26,12 @@ def kernel_at(p: Parameters, k: int) -> int:
 def sm_at(p: Parameters, sm: int) -> int:
     """Return the place of the record of an SM."""
     return p.at.sms + sm * SM_WORDS
+
+
+@small_function
+def waiting_at(p: Parameters, sm: int) -> int:
+    """Return the place of the record of the CTAs that wait for room in an SM."""
+    return p.at.waiting + sm * (WAITING_HEADER + p.sm_ctas)
 
 
 @small_function

@@ -11,39 +11,30 @@ import numpy as np
 from simulator.core import counter, scalar
 from simulator.core.asks import (
     ACCESS,
-    BANK,
     BYTES,
-    CHANNEL,
     CHANNEL_GROUP,
     COPY_SET,
     CROSSING,
-    FIRST,
-    LANES,
     NEAR,
     PENDING,
-    ROW,
     SET,
     ask_groups,
-    ask_lines,
-    ask_pending,
     fills,
     new_ask,
 )
 from simulator.core.bitwise import ones
-from simulator.core.coalescer import joins, remember
 from simulator.core.compiled import called, small_function
 from simulator.core.dram_places import WHOLE, bank_place, channel_group_of, line_at
 from simulator.core.hashing import mix, quotient_of, scrambled
-from simulator.core.l1 import l1_lookup, l1_set_of
-from simulator.core.l2 import NORMAL, READ, note_lane, whole_fetches
-from simulator.core.layout import SPLIT, STREAK, Int64Array
-from simulator.core.ledger import note_server
+from simulator.core.l1 import l1_set_of
+from simulator.core.l2 import NORMAL, READ, whole_fetches
+from simulator.core.layout import SPLIT, Int64Array
+from simulator.core.line_asks import ask_lines
 from simulator.core.mshr import write_back
-from simulator.core.places import counters_at, near_partition, set_at, set_group_at, slice_at, slot_of
+from simulator.core.places import counters_at, near_partition, set_at, set_group_at, slot_of
 from simulator.core.prefetch import prefetch
 from simulator.core.program import ADDRESS, RECORD_WORDS, REST, THROUGH_L1
 from simulator.core.replacement import LRU
-from simulator.core.server import book
 from simulator.core.sets import (
     DIRTY,
     LATEST,
@@ -71,22 +62,32 @@ def is_plain(p: Parameters, kind: int, hint: int) -> bool:
 
 
 @small_function
+def ask_pending(m: Int64Array, p: Parameters, k: int, near: int, lane: int, now: int) -> None:
+    """Ask for all that is pending while lines (`lane` WHOLE: whole groups) are looked for at `now`."""
+    if lane == WHOLE:
+        ask_groups(m, p, k, now)
+    else:
+        ask_lines(m, p, k, near, now)
+
+
+@small_function
 def look_up(
-    m: Int64Array, p: Parameters, k: int, group: int, place: int, lane: int, lines: int, wanted: int, now: int
+    m: Int64Array, p: Parameters, k: int, near: int, group: int, place: int, lane: int, wanted: int, now: int
 ) -> tuple[int, int, int]:
-    """Find the sectors `wanted` of a line, or group, in a set, or make room for them; return its way, the sectors that
-    are missing, and when the others, or the way, are there (ps)."""
+    """Find the sectors `wanted` of a line, or group (a constant `lane` WHOLE), in a set, or make room for them; return
+    its way, the sectors that are missing, and when the others, or the way, are there (ps)."""
     counters = counters_at(p, k)
+    lines = p.group_lines if lane == WHOLE else 1
     ready = now
     if m[place + LATEST] == PENDING:
-        ask_pending(m, p, k, lane, now)
+        ask_pending(m, p, k, near, lane, now)
     way = find_way(m, place, group)
     if way == WAYS:
         order = m[place + ORDER]
         way = least_recent(order, p.l2_ways)
         dirty = nibble(m[place + DIRTY], way)
         if dirty:
-            ask_pending(m, p, k, lane, now)
+            ask_pending(m, p, k, near, lane, now)
             sectors = ones(dirty) * lines
             m[counters + counter.WRITEBACK_SECTORS] += sectors
             ready = write_back(m, p, k, tag_of(m, place, way), lane, sectors << p.sector_shift, now)
@@ -107,17 +108,6 @@ def look_up(
 
 
 @small_function
-def note(
-    m: Int64Array, set_group: int, lane: int, partition: int, place: int, way: int, missing: int, single: bool
-) -> None:
-    """Keep of a lane what `rejoin` needs to know."""
-    if single:
-        m[set_group + STREAK + partition] = 0
-    elif lane != WHOLE:
-        note_lane(m, partition, ones(missing), nibble(m[place + DIRTY], way), True)
-
-
-@small_function
 def look(
     m: Int64Array,
     p: Parameters,
@@ -125,36 +115,26 @@ def look(
     near: int,
     home: int,
     group: int,
-    set_group: int,
     place: int,
-    lane: int,
-    wanted: int,
     channel_group: int,
     access: int,
-    owner: int,
     now: int,
-    single: bool,
 ) -> None:
-    """Look from partition `near`, where their set is at `place`, for the sectors `wanted` of a line, or of all lines of
-    a group; have the word `owner` say when they are there (ps), at the latest once `ask` has asked for what is missing.
-
-    A constant `lane` (WHOLE, or masked to be none) or `single` leaves out what it makes impossible.
-    """
+    """Look from partition `near`, where its set is at `place`, for a group; have the scalar WHOLE_READY say when it is
+    there (ps), at the latest once `ask_groups` has asked for what is missing."""
     counters = counters_at(p, k)
-    lines = p.group_lines if lane == WHOLE else 1
-    way, missing, ready = look_up(m, p, k, group, place, lane, lines, wanted, now)
-    note(m, set_group, lane, near, place, way, missing, single)
+    lines, lane = p.group_lines, np.int64(WHOLE)
+    way, missing, ready = look_up(m, p, k, near, group, place, lane, p.line_mask, now)
     if missing == 0:
-        m[owner] = max(m[owner], ready)
+        m[scalar.WHOLE_READY] = max(m[scalar.WHOLE_READY], ready)
         return
     copy, copied, crossing = place, way, 0
     if p.partitions > 1 and near != home:
         crossing = missing
         place += (home - near) * SET_WORDS  # the sets of a line lie side by side
-        way, missing, came = look_up(m, p, k, group, place, lane, lines, crossing, now)
-        note(m, set_group, lane, home, place, way, missing, single)
+        way, missing, came = look_up(m, p, k, near, group, place, lane, crossing, now)
         ready = max(ready, came)
-    entry = new_ask(m, p, k, lane, owner, ready, now)
+    entry = new_ask(m, p, k, scalar.WHOLE_READY, ready, now)
     if missing:
         m[counters + counter.READ_SECTOR_MISSES] += ones(missing) * lines
         if p.fetch_sectors > 1:
@@ -162,14 +142,8 @@ def look(
             missing = whole_fetches(p, missing) & ~(valid & ~missing)
             m[place + VALID] |= np.int64(missing) << (4 * way)
         m[entry + BYTES] = (ones(missing) * lines) << p.sector_shift
-        if single:
-            channel_group, access = channel_group_of(p.dram, group)
         m[entry + CHANNEL_GROUP] = channel_group
         m[entry + ACCESS] = access
-        if lane != WHOLE:
-            channel, bank, m[entry + ROW], m[entry + FIRST] = line_at(p.dram, lane, access)
-            m[entry + CHANNEL], m[entry + BANK] = channel, bank
-            prefetch(m, bank_place(p.dram, channel_group, bank, channel))
         fills(m, entry, SET, place, way)
     if crossing:
         m[counters + counter.FAR_SECTORS] += ones(crossing) * lines
@@ -196,7 +170,6 @@ def read_groups(m: Int64Array, p: Parameters, k: int, sm: int, first: int, end: 
     started = mix(lap, q.channel_groups)
     first_set, slot_words = set_at(p, 0, 0, near), p.partitions * SET_WORDS
     m[scalar.WHOLE_READY] = now
-    lane = np.int64(WHOLE)
     group = first
     while group < end:
         if group == turn_end:
@@ -222,8 +195,7 @@ def read_groups(m: Int64Array, p: Parameters, k: int, sm: int, first: int, end: 
         channel_group = group - lap_end + started
         channel_group += q.channel_groups & (channel_group >> 63)
         access = lap << (q.chunks_shift + q.chunk_access_shift)
-        mask, owner = p.line_mask, scalar.WHOLE_READY
-        look(m, p, k, near, home, group, set_group, place, lane, mask, channel_group, access, owner, now, False)
+        look(m, p, k, near, home, group, place, channel_group, access, now)
         group += 1
     ask_groups(m, p, k, now)
     m[scalar.MOVED] += (group - first) << p.group_shift
@@ -270,47 +242,3 @@ def look_ahead(m: Int64Array, p: Parameters, program: Int64Array, sm: int, recor
     channel_group, access = channel_group_of(p.dram, group)
     channel, bank, _, _ = line_at(p.dram, lane, access)
     prefetch(m, bank_place(p.dram, channel_group, bank, channel))
-
-
-@called
-def read_sectors(
-    m: Int64Array, p: Parameters, k: int, sm: int, address: int, size: int, now: int, through_l1: bool
-) -> int:
-    """Do as `range_access` does for a plain read of sectors of one line."""
-    counters = counters_at(p, k)
-    line = address >> p.line_shift
-    group = address >> p.group_shift
-    lane = line & (p.group_lines - 1)
-    m[counters + counter.LINES] += 1
-    m[scalar.ACCESSES] += 1
-    first = (address & ((1 << p.line_shift) - 1)) >> p.sector_shift
-    last = ((address + size - 1) & ((1 << p.line_shift) - 1)) >> p.sector_shift
-    mask = (2 << last) - (1 << first)
-    loaded = 0
-    if through_l1:
-        loaded, mask = l1_lookup(m, p, k, sm, line, mask, now)
-        if mask == 0:
-            m[scalar.LOADED] = max(m[scalar.LOADED], m[loaded])
-            return now
-    moved = ones(mask) << p.sector_shift
-    m[scalar.MOVED] += moved
-    if through_l1 and joins(m, p, sm, line, mask, moved, loaded, now):
-        return now
-    near = near_partition(p, sm)
-    slice_free = slice_at(p, line, near)
-    served = book(m, slice_free, p.slice_ticks_per_kib, moved, now, counters + counter.SLICE_BUSY_TICKS)
-    note_server(m, counter.L2_BANDWIDTH, served)
-    slot, home = slot_of(p, group)
-    set_group, place = set_group_at(p, slot), set_at(p, lane, slot, near)
-    if m[set_group + SPLIT] == 0:
-        split_lanes(m, p, slot)
-    m[scalar.LINE_READY] = now
-    look(m, p, k, near, home, group, set_group, place, lane & LANES, mask, 0, 0, scalar.LINE_READY, now, True)
-    ask_lines(m, p, k, now)
-    done = m[scalar.LINE_READY]
-    if through_l1:
-        remember(m, p, sm, line, mask, done)
-        arrival = max(m[loaded], done + p.l2_hit_ps)
-        m[loaded] = arrival
-        m[scalar.LOADED] = max(m[scalar.LOADED], arrival)
-    return max(served, done)

@@ -13,7 +13,7 @@ from simulator.core import counter, scalar
 from simulator.core.compiled import called, compiled, small_function
 from simulator.core.deliver import deliver
 from simulator.core.dram_state import NEVER
-from simulator.core.heap import sift_down
+from simulator.core.heap import push, sift_down
 from simulator.core.in_flight import BYTES, bytes_held, drop_arrived, drop_oldest, enter, is_crowded, oldest
 from simulator.core.l2 import READ
 from simulator.core.layout import (
@@ -46,9 +46,9 @@ from simulator.core.ledger import (
     waits,
 )
 from simulator.core.line_groups import range_access
-from simulator.core.line_reads import are_line_reads, load_lines, read_lines
+from simulator.core.line_reads import line_reads_of, load_lines, read_lines
 from simulator.core.places import context_at, counters_at, kernel_at, sm_at
-from simulator.core.plain_reads import is_plain, look_ahead, read_sectors
+from simulator.core.plain_reads import look_ahead
 from simulator.core.prefetch import prefetch
 from simulator.core.program import (
     ADDRESS,
@@ -68,6 +68,7 @@ from simulator.core.program import (
 )
 from simulator.core.schedule import ended, is_over, leave, place, place_all, starved
 from simulator.core.state import RING, Parameters
+from simulator.core.waiting import ASLEEP, begin_waiting, end_waiting, wait_on, wake_next
 
 REACHED, COMPLETED, STARVED, LOGGED = 0, 1, 2, 3
 """Why `advance` returned: the time limit, a kernel that ended, a kernel that wants its next chunk of CTAs, a log that
@@ -82,7 +83,7 @@ def queue_entries(p: Parameters, sm: int) -> int:
 
 @small_function
 def wait_for_room(m: Int64Array, p: Parameters, k: int, sm: int, size: int, now: int) -> int:
-    """Return when an SM may have `size` more bytes in flight: now, or the arrival that makes room.
+    """Return when an SM may have `size` more bytes in flight: now, or the arrival that may make room.
 
     A record's requests leave one by one as others return; on average half of it is out, so half has to fit.
     """
@@ -93,10 +94,7 @@ def wait_for_room(m: Int64Array, p: Parameters, k: int, sm: int, size: int, now:
         drop_oldest(m, queue, entries, counters + counter.SM_QUEUE)
         until = oldest(m, queue, entries, NEVER)
     full = bytes_held(m, queue) + size // 2 > p.sm_outstanding_bytes
-    if until < NEVER and (full or is_crowded(m, queue, RING)):
-        m[counters + counter.ROOM_WAIT_PS] += until - now
-        return until
-    return now
+    return until if until < NEVER and (full or is_crowded(m, queue, RING)) else now
 
 
 @called
@@ -116,12 +114,8 @@ def issue(m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, re
     m[scalar.COALESCED] = 0
     m[scalar.LOADED] = now
     done = now
-    plain = is_plain(p, kind, hint) and p.group_lines > 1
     for _ in range(rows):
-        if plain and (start & ((1 << p.line_shift) - 1)) + row_bytes <= 1 << p.line_shift:
-            done = max(done, read_sectors(m, p, k, sm, start, row_bytes, now, through_l1))
-        else:
-            done = max(done, range_access(m, p, k, sm, start, row_bytes, now, kind, hint, through_l1))
+        done = max(done, range_access(m, p, k, sm, start, row_bytes, now, kind, hint, through_l1))
         start += stride
     return deliver(m, p, program, k, sm, record, done, now)
 
@@ -159,15 +153,18 @@ def compute(m: Int64Array, p: Parameters, k: int, sm: int, cycles: int, arrival:
 
 @called
 def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int) -> int:
-    """Let a CTA issue its next record, with those joined to it, at `t`; return when it may issue again (ps)."""
+    """Let a CTA issue its next record, with those joined to it, at `t`; return its next event, ASLEEP where others that
+    wait for room in its SM have theirs before (core/waiting.py)."""
     context = context_at(p, number)
     sm = m[context + CONTEXT_SM]
     k = m[context + CONTEXT_KERNEL]
     asked = m[context + CONTEXT_ASKED]
-    if asked:  # most events are such, since all that wait wake up whenever there is room for one
+    if asked:
         room_at = wait_for_room(m, p, k, sm, asked, t)
         if room_at > t:
-            return room_at
+            wait_on(m, p, sm, number, asked, t)
+            return wake_next(m, p, sm, number, t, room_at)
+        end_waiting(m, p, k, sm, number, t)
         m[context + CONTEXT_ASKED] = 0
     record = m[context + CONTEXT_NEXT]
     end = m[context + CONTEXT_END]
@@ -178,7 +175,7 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     newest = buffer - 1 if buffer > 0 else stages - 1
     if rest & BARRIER and before > t:
         waits(m, context, newest, FOR_EARLIER)
-        return before
+        return before << CONTEXT_BITS | number
     last = record + 1
     size = size_of(program, record)
     cycles = high(rest)
@@ -193,14 +190,15 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         if room_at > t:
             m[context + CONTEXT_ASKED] = asked
             waits(m, context, newest, FOR_ROOM)
-            return room_at
+            return begin_waiting(m, p, k, sm, number, asked, t, room_at)
     begin_step(m, t)
-    if not are_line_reads(p, program, record, last, size):
+    reads = line_reads_of(p, program, record, last, size)
+    if reads == 0:
         arrival, entry = issue_all(m, p, program, k, sm, record, last, t)
     elif rest & THROUGH_L1:
-        arrival, entry = load_lines(m, p, program, k, sm, record, last, t)
+        arrival, entry = load_lines(m, p, program, k, sm, record, last, reads, t)
     else:
-        arrival, entry = read_lines(m, p, program, k, sm, record, last, t)
+        arrival, entry = read_lines(m, p, program, k, sm, record, last, reads, t)
     once = arrival
     from_l2 = entry & BYTES
     if from_l2 > 0:
@@ -221,13 +219,13 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     m[context + CONTEXT_BUFFER] = following
     if last == end:
         waits(m, context, buffer, FOR_RECORD)
-        return done
+        return done << CONTEXT_BITS | number
     if size_of(program, last) < 1 << p.group_shift:
         look_ahead(m, p, program, sm, last)
     for each in range(last + 1, min(end, 2 * last - record), 2):
         prefetch(program, each * RECORD_WORDS)
     waits(m, context, following, FOR_RECORD)
-    return max(t, m[context + CONTEXT_RING + following])
+    return max(t, m[context + CONTEXT_RING + following]) << CONTEXT_BITS | number
 
 
 @called
@@ -255,6 +253,23 @@ def foresee(m: Int64Array, p: Parameters, program: Int64Array) -> None:
     prefetch(m, sm_at(p, m[context + CONTEXT_SM]) + SM_QUEUE)
     for ahead in range(4):
         prefetch(program, record + 8 * ahead)
+
+
+@small_function
+def wake_another(m: Int64Array, p: Parameters, sm: int, number: int, t: int) -> None:
+    """Give the next CTA that waits in an SM its event, after that of a number has found room at `t`."""
+    until = oldest(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), NEVER)
+    key = wake_next(m, p, sm, number, t, until)
+    if key != ASLEEP:
+        push(m, p.at.heap, m[scalar.HEAP], key)
+        m[scalar.HEAP] += 1
+
+
+@small_function
+def drop_last(m: Int64Array, p: Parameters) -> int:
+    """Take the last event off the heap, to take the place of the first; return it."""
+    m[scalar.HEAP] -= 1
+    return m[p.at.heap + m[scalar.HEAP]]
 
 
 @compiled
@@ -292,10 +307,15 @@ def advance(
         if m[context + CONTEXT_NEXT] < m[context + CONTEXT_END]:
             if p.log_words and m[scalar.LOGGED] > p.log_words // 2:
                 return LOGGED, t
+            waited = m[context + CONTEXT_ASKED]
             again = step(m, p, program, number, t)
-            while again == t and m[context + CONTEXT_NEXT] < m[context + CONTEXT_END] and p.log_words == 0:
+            if waited and m[context + CONTEXT_ASKED] == 0:
+                wake_another(m, p, m[context + CONTEXT_SM], number, t)
+            while again == key and m[context + CONTEXT_NEXT] < m[context + CONTEXT_END] and p.log_words == 0:
                 again = step(m, p, program, number, t)  # its next event is the first one again
-            sift_down(m, p.at.heap, m[scalar.HEAP], again << CONTEXT_BITS | number)
+            if again == ASLEEP:
+                again = drop_last(m, p)
+            sift_down(m, p.at.heap, m[scalar.HEAP], again)
             continue
         sm = m[context + CONTEXT_SM]
         k = m[context + CONTEXT_KERNEL]

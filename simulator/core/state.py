@@ -26,6 +26,7 @@ from simulator.core.layout import (
     SM_WORDS,
     SPLIT,
     STREAK,
+    WAITING_HEADER,
     WHY_WORDS,
     Int64Array,
 )
@@ -41,8 +42,12 @@ COALESCER_LINES = 512
 MSHR_RING = 1 << 17
 """Room of the queue of misses on their way, in entries."""
 
-ASK_ROOM, READ_ROOM = 64, 64
-"""Fills that may be pending (core/asks.py), of 16 words; parts of lines read at once (core/line_reads.py), likewise."""
+ASK_ROOM = 64
+"""Groups whose fills may be pending (core/asks.py), of 16 words."""
+
+READ_ROOM, TABLE_COLUMNS = 64, 31
+"""Lines read at once, and what is known of one (core/line_table.py)."""
+
 
 ALIGNED, WORD_BYTES = 8, 8
 """Words of a cache line of the machine this runs on; bytes of a word."""
@@ -60,6 +65,7 @@ class Places(NamedTuple):
     order: int = 0  # slots of the kernels in flight, oldest first
     sms: int = 0
     in_flight: int = 0  # (SMs, RING) pairs
+    waiting: int = 0  # (SMs, WAITING_HEADER + CTAs), see core/waiting.py
     contexts: int = 0
     whys: int = 0  # (contexts, MAX_STAGES, WHY_WORDS)
     heap: int = 0
@@ -68,7 +74,7 @@ class Places(NamedTuple):
     coalescers: int = 0  # see core/coalescer.py
     cross: int = 0  # likewise the link to each partition
     asks: int = 0  # see core/asks.py
-    reads: int = 0  # see core/line_reads.py
+    reads: int = 0  # see core/line_table.py
     mshrs: int = 0  # MSHR_RING pairs
     set_groups: int = 0  # of L2: what the lanes of one have in common
     sets: int = 0  # of L2, (lane, slot, partition); the lane is the line within its group
@@ -105,6 +111,7 @@ class Parameters(NamedTuple):
     slice_ticks_per_kib: int
     coalescer_sms: int  # SMs that share a coalescer, 0: there is none
     mshr_lines: int  # on their way from and to DRAM at once
+    mshr_batch: int  # lines of one event that are admitted together
     partitions: int  # 1 or 2
     cross_ps: int  # that a hit in the other partition takes longer
     cross_ticks_per_kib: int  # of the link between them, each way
@@ -123,6 +130,14 @@ class Parameters(NamedTuple):
 
 
 MOST_GROUP_LINES = 32
+
+MOST_MSHR_BATCH = 32
+"""Lines of one event, a warp's, that are admitted to MSHRs together."""
+
+
+def mshr_batch(mshr_lines: int) -> int:
+    """Return how many lines of one event are admitted together: never more than a sixteenth of all MSHRs."""
+    return max(1, min(MOST_MSHR_BATCH, mshr_lines // 16))
 
 
 def lines_per_group(l2_sets: int) -> int:
@@ -145,6 +160,7 @@ def laid_out(p: Parameters) -> Parameters:
         "order": KERNEL_SLOTS,
         "sms": p.sms * SM_WORDS,
         "in_flight": p.sms * RING * 2,
+        "waiting": p.sms * (WAITING_HEADER + p.sm_ctas),
         "contexts": contexts * CONTEXT_WORDS,
         "whys": contexts * MAX_STAGES * WHY_WORDS,
         "heap": contexts + 2,
@@ -153,7 +169,7 @@ def laid_out(p: Parameters) -> Parameters:
         "coalescers": -(-p.sms // p.coalescer_sms) * COALESCER_LINES * 4 if p.coalescer_sms else 0,
         "cross": p.partitions,
         "asks": ASK_ROOM * 16,
-        "reads": READ_ROOM * 16,
+        "reads": READ_ROOM * TABLE_COLUMNS,
         "mshrs": MSHR_RING * 2,
         "set_groups": p.set_groups * SET_GROUP_WORDS,
         "sets": p.group_lines * p.set_groups * p.partitions * SET_WORDS,
@@ -197,7 +213,7 @@ def _zeros(words: int) -> Int64Array:
 def _emptied(room: Int64Array, at: Places) -> Int64Array:
     """Return used room for a device with zeros where they are needed: entries of queues, all but the first lane of
     sets and L1 are written before they are read.  It takes a tenth of what the operating system takes for new pages."""
-    for start, end in ((0, at.in_flight), (at.contexts, at.mshrs), (at.set_groups, at.sets), (at.dram, at.end)):
+    for start, end in ((0, at.in_flight), (at.waiting, at.mshrs), (at.set_groups, at.sets), (at.dram, at.end)):
         room[start:end] = 0
     return room
 
@@ -218,7 +234,7 @@ class State:
         self.waves = words[at.waves : at.order][: KERNEL_SLOTS * MAX_WAVES * 2].reshape(KERNEL_SLOTS, MAX_WAVES, 2)
         self.order = words[at.order : at.order + KERNEL_SLOTS]
         self.sms = self._table(at.sms, p.sms, SM_WORDS)
-        self.in_flight = words[at.in_flight : at.contexts][: p.sms * RING * 2].reshape(p.sms, RING, 2)
+        self.in_flight = words[at.in_flight : at.waiting][: p.sms * RING * 2].reshape(p.sms, RING, 2)
         self.contexts = self._table(at.contexts, contexts, CONTEXT_WORDS)
         self.heap = words[at.heap : at.heap + contexts]
         self.sets = self._table(at.sets, p.group_lines * p.set_groups * p.partitions, SET_WORDS)

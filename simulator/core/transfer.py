@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from simulator.core.compiled import compiled
 from simulator.core.dram import use
-from simulator.core.dram_places import WHOLE, gates_of
-from simulator.core.dram_refresh import refresh_unit, work_time
+from simulator.core.dram_places import WHOLE, gates_of, refresh_unit
+from simulator.core.dram_refresh import work_time
 from simulator.core.dram_state import BUS
 from simulator.core.layout import Int64Array
 from simulator.core.state import Parameters

@@ -31,7 +31,6 @@ from simulator.core.layout import (
     KERNEL_WARMUP,
     KERNEL_WAVE,
     KERNEL_WEIGHT,
-    MAX_CONTEXTS,
     MAX_STAGES,
     MAX_WAVES,
     SM_CAPACITY,
@@ -266,7 +265,7 @@ class _Pool:
 
     def trim(self, state: State, slots: list[int]) -> None:
         """Drop the records and CTA numbers before the first that a resident or waiting CTA still needs."""
-        resident = state.heap[: state.scalars[scalar.HEAP]] & (MAX_CONTEXTS - 1)
+        resident = np.setdiff1d(np.arange(len(state.free)), state.free[: state.scalars[scalar.FREE]])
         kernels = state.kernels[slots]
         waiting = kernels[kernels[:, KERNEL_PENDING] < kernels[:, KERNEL_LAST], KERNEL_PENDING]
         ctas = int(waiting.min(initial=len(self.starts)))

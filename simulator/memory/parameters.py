@@ -5,7 +5,7 @@ from __future__ import annotations
 from simulator.core.layout import TICKS_PER_PS
 from simulator.core.replacement import POLICIES
 from simulator.core.sets import MAX_SECTORS
-from simulator.core.state import Parameters, laid_out, lines_per_group
+from simulator.core.state import Parameters, laid_out, lines_per_group, mshr_batch
 from simulator.errors import ConfigError
 from simulator.hardware import Hardware
 from simulator.memory.dram_parameters import dram_parameters
@@ -57,6 +57,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
         coalescer_sms=l2.coalescer_sms or 0,
         slice_ticks_per_kib=_ticks_per_kib(l2.slice_bytes_per_clock * l2.clock_hz),
         mshr_lines=l2.slices * l2.mshrs,
+        mshr_batch=mshr_batch(l2.slices * l2.mshrs),
         partitions=l2.partitions,
         cross_ps=l2.cross_latency_ps or 0,
         cross_ticks_per_kib=_ticks_per_kib((l2.cross_bytes_per_clock or 1) * l2.clock_hz),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simulator.core import access_log
 from simulator.core.state import Parameters
 from simulator.errors import TraceError
-from simulator.memory import Device
+from simulator.memory import Device, parameters
 from simulator.trace.record import KernelHeader, Op
 
 
@@ -53,7 +53,8 @@ def devices(changes: dict[str, object]) -> tuple[Device, Device, Log]:
 
 
 @pytest.mark.parametrize("partitions", [1, 2])
-def test_the_log_adds_up_to_the_counters(partitions: int) -> None:
+def test_the_log_adds_up_to_the_counters(partitions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parameters, "mshr_batch", lambda _: 1)  # which nobody watches are admitted together
     accesses = patterns.mixed(3, 600, 32, 4, reach=2.0)
     accesses += [a._replace(through_l1=True) for a in accesses[:200] if a.op is Op.READ]
     changes = datasheet.cache_of(32, 4, l2__partitions=partitions, l1__size="2 KiB", l1__ways=4)

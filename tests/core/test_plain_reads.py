@@ -1,7 +1,9 @@
 """Do the short paths of reads count and time exactly as the long way, and runs of lanes as the record they amount to?
 
-Invariants: (1) a device whose accesses are logged takes the long way, and comes to the same time and counters; (2)
-lanes that read on from one another hit, miss and move what one record of the same bytes does.
+Invariants: (1) a device whose accesses are logged takes the long way, and comes to the same time and counters, where
+lines are admitted to MSHRs one by one; (2) where those of an event are admitted together, as they are, all but what is
+counted of MSHRs stays the same as long as there are enough, and those in use never exceed those there are; (3) lanes
+that read on from one another hit, miss and move what one record of the same bytes does.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from datasheet import Access
 from numpy.typing import NDArray
 
 from simulator import hardware
-from simulator.core import plain_reads
-from simulator.core.state import Parameters
-from simulator.memory import Device
+from simulator.core import counter, line_asks
+from simulator.core.state import MOST_MSHR_BATCH, Parameters, mshr_batch
+from simulator.memory import Device, parameters
 from simulator.trace.record import KernelHeader, Op
 
 
@@ -37,6 +39,11 @@ class _Listener:
 
     def logged(self, entries: NDArray[np.int64]) -> None:
         self.entries += len(entries)
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parameters, "mshr_batch", lambda _: 1)
 
 
 def gathers(seed: int, count: int, through_l1: bool) -> list[Access]:
@@ -87,6 +94,7 @@ def ran(
     return all_counted(device, [accesses[::2], accesses[1::2]])
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("partitions", [1, 2])
 @pytest.mark.parametrize("case", ["mixed", "gathers", "gathers through L1", "gathers among writes"])
 def test_short_and_long_way_agree(case: str, partitions: int) -> None:
@@ -102,6 +110,7 @@ def test_short_and_long_way_agree(case: str, partitions: int) -> None:
         assert listener.entries > len(accesses) // 2
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("refresh", ["spread", "per-bank", "all-bank"])
 def test_they_agree_whatever_the_refresh(refresh: str) -> None:
     """Only with `spread` the short way leaves out what refresh does."""
@@ -110,6 +119,7 @@ def test_they_agree_whatever_the_refresh(refresh: str) -> None:
     assert bool(datasheet.device({"hbm.refresh": refresh}).parameters.dram.steady) == (refresh == "spread")
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("gpu", ["h100-sxm", "a100-sxm-80gb"])
 @pytest.mark.parametrize("lines", [16, 256])
 def test_they_agree_about_what_is_in_l1_and_coalescers(lines: int, gpu: str) -> None:
@@ -129,12 +139,58 @@ def test_they_agree_about_what_is_in_l1_and_coalescers(lines: int, gpu: str) -> 
     assert listener.entries > len(accesses)
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("partitions", [1, 2])
 def test_they_agree_about_more_than_is_dealt_with_at_once(partitions: int) -> None:
     accesses = long_ones(partitions)
     listener = _Listener()
     assert ran(accesses, partitions, None, 4096) == ran(accesses, partitions, listener, 4096)
     assert listener.entries > 70 * len(accesses)
+
+
+def of_misses(counted: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return, of what `all_counted` returns, all that does not concern MSHRs, and their latencies' sums."""
+    counters = np.array(counted)
+    latencies = [1 + counter.MISS_OUTSTANDING, 1 + counter.MISS_REQUEST_OUTSTANDING]
+    queue = range(1 + counter.MISS_QUEUE, 1 + counter.MISS_QUEUE + counter.QUEUE_WORDS)
+    return np.delete(counters, [*latencies, *queue]), counters[latencies]
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_admitting_lines_together_changes_nothing_where_mshrs_are_free(
+    partitions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accesses = among_writes(gathers(5, 640, False), 5)
+    together = ran(accesses, partitions, None)
+    monkeypatch.setattr(parameters, "mshr_batch", lambda _: 1)
+    rest, latencies = of_misses(together)
+    alone, alone_latencies = of_misses(ran(accesses, partitions, None))
+    assert together[1 + counter.MISS_REQUESTS] > 500
+    assert np.array_equal(rest, alone)
+    assert latencies == pytest.approx(alone_latencies, rel=2e-3)  # sums are rounded once an event
+
+
+@pytest.mark.parametrize("mshrs", [1, 2, 4, 8])
+def test_lines_admitted_together_take_no_more_mshrs_than_there_are(mshrs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where MSHRs are few a warp waits until there are some for all of it, but a device never waits for more than a
+    sixteenth of them, so that throughput stays near that of lines admitted one by one."""
+    rng = np.random.default_rng(mshrs)
+    ctas = [[Access(int(n) * 32, joined=lane % 32 > 0) for lane, n in enumerate(rng.integers(1 << 27, size=640))]] * 4
+
+    def counted() -> tuple[Device, list[int]]:
+        device = datasheet.device({"sm.count": 4, "l2.slices": 8, "l2.mshrs": mshrs})
+        return device, all_counted(device, ctas)
+
+    device, together = counted()
+    assert device.parameters.mshr_batch == mshr_batch(8 * mshrs) <= max(1, 8 * mshrs // 16)
+    assert device.parameters.mshr_batch <= MOST_MSHR_BATCH
+    assert together[1 + counter.MISS_QUEUE + counter.REQUESTS + counter.PEAK] <= 8 * mshrs
+    monkeypatch.setattr(parameters, "mshr_batch", lambda _: 1)
+    _, alone = counted()
+    traffic = [1 + counter.READ_SECTOR_MISSES, 1 + counter.DRAM_READ_BYTES, 1 + counter.MISS_REQUESTS]
+    assert [together[n] for n in traffic] == [alone[n] for n in traffic]
+    assert alone[1 + counter.MSHR_FULL_PS] > 0
+    assert together[0] == pytest.approx(alone[0], rel=0.1)
 
 
 def test_lanes_that_read_on_are_one_request() -> None:
@@ -164,4 +220,4 @@ def test_lanes_that_do_not_read_on_stay_apart(change: str) -> None:
 
 
 def test_a_lane_number_fits_its_mask() -> None:
-    assert datasheet.device().parameters.group_lines <= plain_reads.LANES + 1
+    assert datasheet.device().parameters.group_lines <= line_asks.LANES + 1

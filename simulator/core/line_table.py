@@ -1,0 +1,200 @@
+"""The table of the lines that an SM reads at once: a column of READ_ROOM words for each thing that is known of a line.
+
+Columns, so that the loops that fill them, without branches, become vector code: where a line is in L1, L2 and DRAM
+takes some hundred steps to find out, eight lines at a time.
+"""
+
+from __future__ import annotations
+
+from simulator.core import counter
+from simulator.core.bitwise import ones
+from simulator.core.coalescer import coalescer_entry
+from simulator.core.compiled import small_function
+from simulator.core.dram_places import channel_group_of, line_at, places_of
+from simulator.core.hashing import quotient_of, rotated, scrambled
+from simulator.core.l1 import l1_set_of
+from simulator.core.layout import SET_GROUP_WORDS, TICKS_PER_PS, Int64Array
+from simulator.core.places import counters_at, slice_at
+from simulator.core.prefetch import prefetch
+from simulator.core.program import ADDRESS, EXTENT, RECORD_WORDS, STRIDE, high, low
+from simulator.core.sets import ORDER, SET_WORDS
+from simulator.core.state import READ_ROOM, TABLE_COLUMNS, Parameters
+
+(
+    LINE,
+    MASK,  # its sectors that are read, of L2 once L1 has been asked; 0: L1, or the coalescer, has them
+    GROUP,
+    HOME,  # partition
+    SET,  # place of its set, in the near partition
+    SET_GROUP,  # place of what its set group has in common
+    SLICE,  # place of the word that says when its slice is free
+    TICKS,  # that its slice takes for it
+    SERVED,  # when its slice has (ps)
+    THERE,  # when L2 has it (ps)
+    GATES,  # as `places_of`
+    COLUMNS,
+    RECORD,
+    REFRESH,
+    CHANNEL,
+    ROW,
+    FIRST,  # whether it is the first line of its group in its channel
+    WANTED,  # bytes of it that DRAM has to send; 0: none
+    WAY,  # where they go, and when the latest fill of that set before arrives
+    FILLED_BEFORE,
+    CROSSING,  # bytes that cross from its home (0: none), and where they go, likewise
+    COPY_WAY,
+    COPIED_BEFORE,
+    ASKED,  # no column of a line: the lines that are pending, one after the other
+    L1_SET,  # of a load through L1: place of its set there, and its tag
+    L1_TAG,
+    MOVED,  # bytes of it that L1 does not have
+    COMING,  # when the coalescer has them, PENDING while a line of this event has yet to be asked for
+    LOADED,  # place of the word that says when L1 has it
+    NEW,  # whether L1 had nothing of it
+    ENTRY,  # place of its entry in the coalescer
+) = range(0, TABLE_COLUMNS * READ_ROOM, READ_ROOM)
+
+ANSWERED = -1
+"""In place of when its slice has served a line: L1 or the coalescer has what L2 would be asked for."""
+
+
+@small_function
+def sectors_of(p: Parameters, address: int, size: int) -> int:
+    """Return the mask of the sectors that some bytes of one line are in."""
+    within = address & ((1 << p.line_shift) - 1)
+    return (2 << ((within + size - 1) >> p.sector_shift)) - (1 << (within >> p.sector_shift))
+
+
+@small_function
+def list_records(m: Int64Array, p: Parameters, program: Int64Array, record: int, last: int, reads: int) -> None:
+    """List the lines of some records, which make `reads` reads of parts of lines."""
+    read = p.at.reads
+    if reads == last - record:
+        line_shift = p.line_shift
+        for word in range(record * RECORD_WORDS, last * RECORD_WORDS, RECORD_WORDS):
+            address = program[word + ADDRESS]
+            m[read + LINE] = address >> line_shift
+            m[read + MASK] = sectors_of(p, address, low(program[word + EXTENT]))
+            read += 1
+        return
+    for word in range(record * RECORD_WORDS, last * RECORD_WORDS, RECORD_WORDS):
+        address, stride = program[word + ADDRESS], program[word + STRIDE]
+        mask = sectors_of(p, address, low(program[word + EXTENT]))
+        for _ in range(high(program[word + EXTENT])):
+            m[read + LINE] = address >> p.line_shift
+            m[read + MASK] = mask
+            read += 1
+            address += stride
+
+
+@small_function
+def list_lines(m: Int64Array, p: Parameters, group: int, low: int, high: int) -> int:
+    """List the lines of the bytes `low` to `high` (included) of a group; return how many."""
+    first, last = low >> p.line_shift, high >> p.line_shift
+    table = p.at.reads
+    for lane in range(first, last + 1):
+        start = lane << p.line_shift
+        below = max(low - start, 0) >> p.sector_shift
+        above = min(high - start, (1 << p.line_shift) - 1) >> p.sector_shift
+        m[table + lane - first + LINE] = group * p.group_lines + lane
+        m[table + lane - first + MASK] = (2 << above) - (1 << below)
+    return last + 1 - first
+
+
+@small_function
+def locate_in_l1(m: Int64Array, p: Parameters, sm: int, count: int) -> None:
+    """Find out where in L1 and the coalescer the first `count` lines listed are, and have that brought near."""
+    table = p.at.reads
+    for read in range(table, table + count):
+        m[read + L1_SET], m[read + L1_TAG] = l1_set_of(p, sm, m[read + LINE])
+    for read in range(table, table + count):
+        place = m[read + L1_SET]
+        prefetch(m, place)
+        prefetch(m, place + ORDER)
+    if p.coalescer_sms > 0:
+        for read in range(table, table + count):
+            m[read + ENTRY] = coalescer_entry(p, sm, m[read + LINE])
+        for read in range(table, table + count):
+            prefetch(m, m[read + ENTRY])
+
+
+@small_function
+def locate_in_l2(m: Int64Array, p: Parameters, near: int, count: int, now: int) -> None:
+    """Find out where in L2 the first `count` lines listed are."""
+    table, sets, set_groups = p.at.reads, p.at.sets, p.at.set_groups
+    group_lines, slots, inverse = p.group_lines, p.set_groups, p.set_groups_inverse
+    group_line_shift, partitions, sector_shift = p.group_shift - p.line_shift, p.partitions, p.sector_shift
+    ticks_per_kib = p.slice_ticks_per_kib
+    for read in range(table, table + count):
+        line = m[read + LINE]
+        group = line >> group_line_shift
+        turn = quotient_of(group, slots, inverse)
+        slot = rotated(group, turn, slots)
+        m[read + GROUP] = group
+        m[read + HOME] = (turn + scrambled(slot)) & (partitions - 1)
+        m[read + SET] = sets + (((line & (group_lines - 1)) * slots + slot) * partitions + near) * SET_WORDS
+        m[read + SET_GROUP] = set_groups + slot * SET_GROUP_WORDS
+        m[read + TICKS] = ((ones(m[read + MASK]) << sector_shift) * ticks_per_kib + 1023) >> 10
+        m[read + THERE] = now
+    for read in range(table, table + count):
+        m[read + SLICE] = slice_at(p, m[read + LINE], near)
+
+
+@small_function
+def locate_in_dram(m: Int64Array, p: Parameters, count: int) -> None:
+    """Find out where in DRAM the first `count` lines listed are."""
+    table, lanes, q = p.at.reads, p.group_lines, p.dram
+    for read in range(table, table + count):
+        channel_group, access = channel_group_of(q, m[read + GROUP])
+        channel, bank, row, first = line_at(q, m[read + LINE] & (lanes - 1), access)
+        m[read + GATES], m[read + COLUMNS], m[read + RECORD], m[read + REFRESH] = places_of(
+            q, channel_group, bank, channel
+        )
+        m[read + CHANNEL] = channel
+        m[read + ROW] = row
+        m[read + FIRST] = first
+
+
+@small_function
+def bring_near(m: Int64Array, p: Parameters, near: int, count: int) -> None:
+    """Have what L2 and DRAM know of the first `count` lines listed brought into the caches of this processor."""
+    table = p.at.reads
+    for read in range(table, table + count):
+        place = m[read + SET]
+        prefetch(m, place)
+        prefetch(m, place + ORDER)
+        if m[read + HOME] != near:
+            place += (m[read + HOME] - near) * SET_WORDS
+            prefetch(m, place)
+            prefetch(m, place + ORDER)
+        prefetch(m, m[read + RECORD])
+
+
+@small_function
+def book_slices(m: Int64Array, p: Parameters, k: int, count: int, now: int) -> int:
+    """Book the slices of the first `count` lines listed; return when the last has served its line (ps)."""
+    table = p.at.reads
+    arrival = now * TICKS_PER_PS
+    latest = busy = 0
+    for read in range(table, table + count):
+        if m[read + MASK] == 0:
+            m[read + SERVED] = ANSWERED
+            continue
+        place, ticks = m[read + SLICE], m[read + TICKS]
+        done = max(m[place], arrival) + ticks
+        m[place] = done
+        m[read + SERVED] = done >> 10
+        latest = max(latest, done)
+        busy += ticks
+    m[counters_at(p, k) + counter.SLICE_BUSY_TICKS] += busy
+    return max(latest >> 10, now)
+
+
+@small_function
+def locate(m: Int64Array, p: Parameters, k: int, near: int, count: int, now: int) -> int:
+    """Find out where the first `count` lines listed are, have that brought near, and book their slices; return as
+    `book_slices`."""
+    locate_in_l2(m, p, near, count, now)
+    locate_in_dram(m, p, count)
+    bring_near(m, p, near, count)
+    return book_slices(m, p, k, count, now)
