@@ -40,7 +40,6 @@ PAIR_CONVERSIONS = 2  # of type, for two fp8 numbers that become bf16
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 SCAN_BYTES = 128  # four for each sequence that a warp looks at
 COMBINED_COLUMNS = 128  # of a CTA of FlashAttention-3's combination
-MAXIMA_AT_ONCE = 8  # of the scores of a split that a warp of XQA reads (mergeRowMax)
 SPILLED = 2  # assumed: times as long where accumulators go through memory
 
 VECTOR_STEPS = 4
@@ -192,13 +191,14 @@ def _add_combination(
 ) -> None:
     """Add what the CTA that ends last does, here that of the last split: read all partial outputs, write the sum.
 
-    Where it reads them some at a time, each CTA asks first whether it is the last, and that reads their maxima.
+    Where it reads them some at a time, each CTA asks first whether it is the last, and that may read their maxima.
     """
     splits, at_once = plan.splits, plan.tile.merged_at_once
     row = (shape.head_dim + 1) * PARTIAL_BYTES
     if at_once:
         asked = contiguous(operands.workspace + splits * shape.batch * shape.heads * row, SECTOR_BYTES)
-        for step in range(1 + -(-splits // MAXIMA_AT_ONCE)):
+        maxima = plan.tile.maxima_at_once
+        for step in range(1 + (-(-splits // maxima) if maxima else 0)):
             program.add(cta, Op.READ, asked, barrier=True, keep=last | (step == 0))
     place = (np.arange(splits) * shape.batch + sequence[:, None]) * shape.heads + first_head[:, None]
     parts = contiguous(operands.workspace + place * row, (rows * row)[:, None])

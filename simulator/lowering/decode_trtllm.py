@@ -44,6 +44,8 @@ XQA_MOST_BLOCKS = 6000  # of all sequences (kXQA_MAX_NUM_SUB_SEQ)
 XQA_KEYS, XQA_WARP_KEYS = 256, 64  # of a CTA of mha.cu: four warps
 XQA_CONVERSIONS = 4  # of a pair, each number by itself: to half, and from float to bf16 (convertKCacheWordToF16)
 XQA_KEY_BYTES = 128  # of a key that a warp of mha.cu loads at once (preferedKHeadPartBytes), half on small SMs
+XQA_MAXIMA = 8  # of splits that a warp of mha.cu reads at once (mergeRowMax)
+XQA_MERGED = 4  # parts that mha_sm90.cu has in shared memory at once (MultiBlockSMem::nbBuf)
 XQA_THIRD_CTA = 128 * 16  # queries x head size up to which mha_sm90.cu is compiled for three CTAs an SM
 MASKED_CONVERSIONS = 1  # of a pair, to half; from there to float takes none (convert_from_fp8)
 MASKED_EMULATED, EMULATED_PER_CLOCK = 53, 64
@@ -144,6 +146,7 @@ def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
         resident = 3 if rows * shape.head_dim <= XQA_THIRD_CTA else 2
         registers = registers_for(384, resident)
         tile = Tile(rows, 64, 384, 4, registers, combines=True, multiplies_cache=True, turns_queries=True)
+        tile = replace(tile, merged_at_once=XQA_MERGED)
     else:
         tile = _xqa_tile(shape, hardware)
     tile = fitting(tile, shape, hardware)
@@ -172,6 +175,7 @@ def _xqa_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
         conversion_cycles=conversion_cycles(hardware, XQA_CONVERSIONS),
         matrix_share=lone_warp_share(hardware, shape.activation_dtype),
         merged_at_once=groups,
+        maxima_at_once=XQA_MAXIMA,
     )
 
 
