@@ -213,6 +213,16 @@ def test_the_last_cta_of_xqa_reads_partial_rows_as_its_warps_hold_them() -> None
     assert len(reads[reads.requester == 0]) == 1
 
 
+def test_xqa_for_hopper_has_four_parts_in_shared_memory_at_once() -> None:
+    """Ten parts after the question who is last, of which it waits for the first of each four; it reads no maxima."""
+    shape: dict[str, Any] = {"batch": 1, "kv_len": 640, "kv_dtype": Dtype.FP8}
+    splits = plan("h100-sxm", Framework.TRTLLM, **shape).splits
+    records = records_of(main_kernel("h100-sxm", Framework.TRTLLM, **shape))
+    reads = only(records[(records.address >= WORKSPACE)], Op.READ)
+    last = reads[reads.requester == splits - 1]
+    assert [int(waits) for waits in last.barrier] == [1] + [int(part % 4 == 0) for part in range(splits)]
+
+
 def test_sequences_of_a_head_stand_together_where_the_grid_has_them_so() -> None:
     """FlashInfer's grid counts requests fastest: CTAs 0 to 15 are the 16 sequences of KV head 0; Triton's likewise."""
     shape = shape_of(batch=16, kv_len=64, heads=32, kv_heads=8, head_dim=128, page_tokens=64)
