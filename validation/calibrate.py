@@ -6,7 +6,8 @@ of every element type and up to 1 ms.  At most six scalars per pair, those read 
 file names); the same on every device.  With families or pairs (FRAMEWORK.FAMILY) named, the others keep theirs, and so
 do scalars that are not in `GRID`.  --near starts at the scalars of the file instead of those of `START`.  --held fits
 nothing: it prints what the scalars of the file leave on the rows that no fit sees.  A scalar at an end of its grid is
-named: it stands for a cost that is not modelled.
+named: it stands for a cost that is not modelled.  A scalar in `SHARED` is one for all frameworks; it is found first,
+where all of them are fitted, with the least mean of their errors, the others as the fit starts.
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ ALONE = {
 
 VLLM_ALONE = {"item_cycles"}
 """Scalars of families other than decode attention that vLLM's alone have (six numbers each)."""
+
+SHARED = {"gemm": "run_gap_ps"}
+"""What DRAM loses between runs of a tile's rows is its own and the tiles', which in bf16 are those of one library
+(cuBLAS) under every framework."""
 
 DECODE_GRID = {
     "prologue_cycles": [0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000],
@@ -138,30 +143,52 @@ class Errors:
 
 
 def grid_of(family: str, framework: str) -> Grid:
-    """Return the values that are tried of each scalar of a family that a framework has."""
+    """Return the values that are tried of each scalar of a family that a framework has for itself."""
     if family == "decode_attention":
         return {name: values for name, values in DECODE_GRID.items() if framework in DECODE_ALONE.get(name, FRAMEWORKS)}
-    own = GRID if framework == "vllm" else GRID.keys() - VLLM_ALONE
+    own = GRID.keys() - (set() if framework == "vllm" else VLLM_ALONE) - {SHARED.get(family)}
     return {name: GRID[name] for name in GRID if name in own and ALONE.get(name, family) == family}
 
 
-def fit(pair: tuple[str, str], near: bool = False) -> tuple[str, str, Implementation, float]:
-    """Return the best scalars of a (framework, family) pair and their error; `near`: going on from those it has."""
+def fit(
+    pair: tuple[str, str], near: bool = False, shared: Mapping[str, float] | None = None
+) -> tuple[str, str, Implementation, float]:
+    """Return the best scalars of a (framework, family) pair and their error; `near`: going on from those it has;
+    `shared`: the values of scalars that are not its own, by family, if they are not to stay as they are."""
     framework, family = pair
     errors = Errors(framework, family)
-    kept = getattr(implementations(Framework(framework)), family)
     grid = grid_of(family, framework)
-    if near:
-        best, least = _replay_too(errors, grid, kept)
-    elif family == "decode_attention":
-        start = DECODE_START | {name: value for name, value in DECODE_ALONE_START.items() if name in grid}
-        best, least = _jointly(errors, grid, kept.model_copy(update=start))
+    start = starting(pair, near)
+    if shared and family in shared:
+        start = start.model_copy(update={SHARED[family]: shared[family]})
+    if family == "decode_attention" and not near:
+        best, least = _jointly(errors, grid, start)
     else:
-        best, least = _replay_too(errors, grid, kept.model_copy(update={name: START[name] for name in grid}))
+        best, least = _replay_too(errors, grid, start)
     for _ in range(2):
         for name in grid:
             best, least = _walk(errors, grid, name, best, least)
     return framework, family, best, least
+
+
+def starting(pair: tuple[str, str], near: bool) -> Implementation:
+    """Return the scalars at which the fit of a pair starts; those that it does not fit are what they were."""
+    framework, family = pair
+    kept: Implementation = getattr(implementations(Framework(framework)), family)
+    if near:
+        return kept
+    first = DECODE_START | DECODE_ALONE_START if family == "decode_attention" else START
+    return kept.model_copy(update={name: first[name] for name in grid_of(family, framework) if name in first})
+
+
+def shared_error(family: str, near: bool, value: float) -> float:
+    """Return the mean error of a family's frameworks with the scalar they share at `value`, the others but the gap
+    between replays as their fits start."""
+    total = 0.0
+    for framework in FRAMEWORKS:
+        start = starting((framework, family), near).model_copy(update={SHARED[family]: value})
+        total += _replay_too(Errors(framework, family), grid_of(family, framework), start)[1]
+    return total / len(FRAMEWORKS)
 
 
 def _jointly(errors: Errors, grid: Grid, start: Implementation) -> tuple[Implementation, float]:
@@ -228,7 +255,13 @@ def main() -> None:
             for (framework, family), error in zip(pairs, pool.map(held_error, pairs), strict=True):
                 print(f"{framework:8s} {family:18s} mean |log ratio| {error:.3f} on rows not fitted to", flush=True)
             return
-        for framework, family, scalars, error in pool.map(partial(fit, near=near), pairs):
+        shared = {}
+        for family, name in SHARED.items():
+            if all((framework, family) in pairs for framework in FRAMEWORKS):
+                errors = list(pool.map(partial(shared_error, family, near), GRID[name]))
+                shared[family] = GRID[name][errors.index(min(errors))]
+                print(f"{'all':8s} {family:18s} {name} {shared[family]} mean |log ratio| {min(errors):.3f}", flush=True)
+        for framework, family, scalars, error in pool.map(partial(fit, near=near, shared=shared), pairs):
             print(f"{framework:8s} {family:18s} {scalars} mean |log ratio| {error:.3f}", flush=True)
             for name in ends(family, framework, scalars):
                 print(f"{framework:8s} {family:18s} {name} lies at an end of its grid", flush=True)

@@ -27,6 +27,11 @@ def test_generic_kernels_are_vllms() -> None:
     assert TABLES["generic"] == TABLES["vllm"]
 
 
+def test_frameworks_share_what_is_the_librarys() -> None:
+    """bf16 products are cuBLAS's under all of them: no framework has a DRAM gap of its own."""
+    assert len({TABLES[framework]["gemm"]["run_gap"] for framework in TABLES}) == 1
+
+
 def test_what_is_left_out_of_a_table_does_nothing() -> None:
     """A default that did something would be a scalar more; V is turned as fast as shared memory lets it in and out."""
     turned = SHARED_BYTES_PER_CLOCK / 2
