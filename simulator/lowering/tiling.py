@@ -8,7 +8,7 @@ ampere_*_{n}x{m}_..stages_64x{3..6} before.  Of them the one with the least esti
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -123,14 +123,23 @@ CHOSEN = Pinned()
 
 
 def choose(shape: GemmShape, hardware: Hardware, scalars: Implementation, pinned: Pinned = CHOSEN) -> Tiling:
-    """Return the tiling with the least estimated time, as a library's heuristic ranks its kernels.
+    """Return the tiling with the least estimated time, as a library's heuristic ranks its kernels; before bulk copies k
+    is split only where that makes what is slowest faster, which it does not where whole CTAs keep up with DRAM.
 
     Raises ConfigError when not even the smallest tile fits.
     """
     candidates = list(_candidates(shape, hardware, pinned))
     if not candidates:
         raise ConfigError(f"{hardware.name}: sm.shared_memory: too small for any GEMM tile; raise it with --set")
-    return min(candidates, key=lambda tiling: (_estimate(shape, tiling, hardware, scalars), tiling.split))
+
+    def ranked(tilings: Iterable[Tiling]) -> Tiling:
+        return min(tilings, key=lambda tiling: (_estimate(shape, tiling, hardware, scalars), tiling.split))
+
+    best = ranked(candidates)
+    if best.split == 1 or bulk_copies(hardware):
+        return best
+    whole = ranked(tiling for tiling in candidates if tiling.split == 1)
+    return min(whole, best, key=lambda tiling: _estimate(shape, tiling, hardware, scalars, slowest_alone=True))
 
 
 def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterator[Tiling]:
@@ -167,9 +176,12 @@ def _tiles(m: int, bulk: bool, pinned: Pinned, outputs: int) -> Iterator[tuple[i
         yield tile_n, tile_m, BULK_STAGES if bulk else TILE_STAGES.get((tile_n, tile_m), 3)
 
 
-def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Implementation) -> float:
+def _estimate(
+    shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Implementation, slowest_alone: bool = False
+) -> float:
     """Return a closed-form estimate of the time (s): the slowest of the matrix units, the bytes in flight and the port
-    of the SM with the most CTAs, L2 and DRAM; the start of each wave; and the reduction of a split."""
+    of the SM with the most CTAs, L2 and DRAM, for which the others wait where they are nearly as slow, unless it counts
+    alone; the start of each wave; and the reduction of a split."""
     sm = hardware.sm
     k_steps = -(-shape.k * shape.weight_dtype.bytes // K_BYTES)
     ctas = -(-shape.m // tiling.tile_m) * -(-shape.n // tiling.tile_n) * tiling.split
@@ -191,7 +203,7 @@ def _estimate(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Imp
         ctas * steps * step_bytes / hardware.l2.bandwidth_bytes_per_s,
         (distinct + partial) / hardware.hbm.peak_bytes_per_s,  # operands push partial sums out of L2
     )
-    time: float = sum(limit**SHARPNESS for limit in limits) ** (1 / SHARPNESS)
+    time: float = max(limits) if slowest_alone else sum(limit**SHARPNESS for limit in limits) ** (1 / SHARPNESS)
     start = (hardware.launch.cta_start_ps + overhead_ps(tiling, hardware, scalars)) * 1e-12
     time += -(-ctas // (sm.count * occupancy)) * (start + 2 * (hit + miss)) + warmup_ps(hardware, scalars) * 1e-12
     if tiling.split > 1:

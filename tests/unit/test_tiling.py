@@ -96,6 +96,15 @@ def test_accumulators_fit_registers_or_tensor_memory() -> None:
     assert chosen.tile_m * chosen.tile_n > 320 * 128
 
 
+def test_before_bulk_copies_k_is_not_split_where_whole_ctas_keep_up_with_dram() -> None:
+    """On an L40S 32 CTAs multiply 64 rows in 14 us, the 16.8 MB of weights take 19.4: nothing is won.  16 CTAs of twice
+    the k take longer than memory, as do the 32 on an A100, whose memory is 2.4 times as fast."""
+    small, large = load("l40s").spec, load("a100-sxm-80gb").spec
+    assert choose(shape(8, 2048, 4096), small, SCALARS).split == 1
+    assert choose(shape(8, 1024, 8192), small, SCALARS).split > 2
+    assert choose(shape(8, 2048, 4096), large, SCALARS).split > 2
+
+
 def test_a_known_kernel_does_not_split() -> None:
     device = load("h100-sxm").spec
     assert choose(shape(8, 256, 65536), device, SCALARS).split > 1
