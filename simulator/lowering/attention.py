@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.hardware import Dtype, Hardware
+from simulator.lowering.decode_chain import chain_cycles
 from simulator.lowering.decode_plan import decode_plan
 from simulator.lowering.decode_tile import (
     VECTOR_BYTES,
@@ -27,6 +28,7 @@ from simulator.lowering.decode_tile import (
     step_of,
     steps_of,
 )
+from simulator.lowering.decode_trtllm import GENERATED
 from simulator.lowering.implementation import Backend, Framework, Implementation
 from simulator.lowering.key_tiles import Operands, add_block_table, add_keys, kv_layout
 from simulator.lowering.layout import SECTOR_BYTES, Runs
@@ -40,6 +42,7 @@ PAIR_CONVERSIONS = 2  # of type, for two fp8 numbers that become bf16
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 SCAN_BYTES = 128  # four for each sequence that a warp looks at
 COMBINED_COLUMNS = 128  # of a CTA of FlashAttention-3's combination
+BESIDE_KEYS = 3  # records of a piece of work that take no buffer of K and V: page numbers, queries, result
 SPILLED = 2  # assumed: times as long where accumulators go through memory
 
 VECTOR_STEPS = 4
@@ -67,7 +70,7 @@ def lower_decode(
     plan = decode_plan(shape, hardware, framework, backend)
     yield _decode_kernel(shape, plan, operands, hardware, scalars, kernel, layer, step)
     if plan.always_combined or (plan.splits > 1 and not plan.tile.combines):
-        yield _combine_kernel(shape, plan, operands, hardware, kernel + 1, layer, step)
+        yield _combine_kernel(shape, plan, operands, hardware, scalars, kernel + 1, layer, step)
 
 
 def _decode_kernel(
@@ -88,6 +91,7 @@ def _decode_kernel(
     cycles = _pair_cycles(shape, tile, hardware, scalars)
     turning = round(scalars.query_cycles * tile.queries * shape.head_dim) if tile.turns_queries else 0
     exchanged = tile.exchanges * tile.exchanged_rows * shape.head_dim * PARTIAL_BYTES // SHARED_BYTES_PER_CLOCK
+    ending = exchanged + (chain_cycles(shape, tile, hardware) if plan.name == GENERATED else 0)
     query_width = shape.head_dim * shape.activation_dtype.bytes
     items = shape.batch * per_sequence
     hands = min(items, hardware.sm.count) if plan.dealt else items
@@ -110,7 +114,7 @@ def _decode_kernel(
         program.add(cta, Op.READ, query, turning, barrier=item < hands)  # later queries come in advance
         add_keys(program, shape, operands, cta, sequence, head, first, last, tile.keys, cycles, plan)
         written = _written(shape, operands, splits, split, sequence, first_head, rows)
-        program.add(cta, Op.WRITE, written, exchanged, barrier=item + hands >= items)
+        program.add(cta, Op.WRITE, written, ending, barrier=item + hands >= items)
         if splits > 1 and tile.combines:
             _add_combination(program, shape, operands, cta, split == splits - 1, sequence, first_head, rows, plan)
         records = program.records()
@@ -214,6 +218,7 @@ def _combine_kernel(
     plan: Plan,
     operands: Operands,
     hardware: Hardware,
+    scalars: Implementation,
     kernel: int,
     layer: int | None,
     step: int,
@@ -230,7 +235,7 @@ def _combine_kernel(
     number = np.arange(splits)
     place = (number * shape.batch + sequence[:, None]) * shape.heads + (part * rows)[:, None]
     program = ProgramBuilder(kernel)
-    launch = Launch(256, 64, rows * row, plan.combined_stages)
+    launch = Launch(256, 64, rows * row, plan.combined_stages, warmup_ps=prologue_ps(scalars, hardware))
     name = "decode attention combine"
     if plan.combined_scanned:
         most = -(-shape.batch * shape.heads // rows) + shape.batch * -(-shape.head_dim // COMBINED_COLUMNS)
@@ -250,6 +255,11 @@ def _combine_kernel(
     return traced_whole(name, "decode_attention", layer, step, launch, 0, program.records())
 
 
+def prologue_ps(scalars: Implementation, hardware: Hardware) -> int:
+    """Return what a CTA of decode attention, or of the kernel that stores K and V for it, takes to set itself up."""
+    return scalars.prologue_ps + round(scalars.prologue_cycles * PS_PER_S / hardware.sm.clock_hz)
+
+
 def _launch(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation, plan: Plan) -> Launch:
     layout = kv_layout(shape)
     run = layout.row_bytes  # pages hold [token][head][dim]: the row of one head stands alone
@@ -257,13 +267,14 @@ def _launch(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Impl
         run *= layout.page_tokens
     shared = shared_bytes(shape, tile)
     cycle_ps = PS_PER_S / hardware.sm.clock_hz
-    prologue_ps = scalars.prologue_ps + round(scalars.prologue_cycles * cycle_ps)
-    prologue_ps += round(scalars.longer_cycles * cycle_ps) if tile.sets_up_longer else 0
+    set_up_ps = prologue_ps(scalars, hardware)
+    set_up_ps += round(scalars.longer_cycles * cycle_ps) if tile.sets_up_longer else 0
     warmup_ps = round(scalars.warmup_cycles * cycle_ps)
     if plan.persistent:
         item_ps = round(scalars.item_cycles * cycle_ps) if plan.pays_items else 0
-        prologue_ps, warmup_ps = item_ps, prologue_ps + warmup_ps
-    return Launch(tile.threads, tile.registers, shared, tile.stages, prologue_ps, warmup_ps, run)
+        set_up_ps, warmup_ps = item_ps, set_up_ps + warmup_ps
+    stages = tile.stages + (BESIDE_KEYS if plan.dealt else 0)
+    return Launch(tile.threads, tile.registers, shared, stages, set_up_ps, warmup_ps, run)
 
 
 def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation) -> int:

@@ -2,8 +2,8 @@
 
 - vLLM (v1/attention/backends): the new K and V are stored, and cast on the way.  FlashAttention-2 swaps query groups
   and tokens (seqlenq_ngroups_swapped): the result is copied to its place, and where sequences and KV heads have to
-  change places the queries are copied before and the result once more.  FlashInfer's result is multiplied by the scale
-  of V in place (flashinfer/decode.py, run).
+  change places the queries are copied before, both between strides (mha_varlen_fwd of vLLM's fork).  FlashInfer's
+  result is multiplied by the scale of V in place (flashinfer/decode.py, run).
 - SGLang (srt/mem_cache/memory_pool.py, srt/layers/attention): K and V are cast to fp8 one by one and stored; so is the
   query where the kernel multiplies in fp8.  Before the generated kernels one kernel casts K and V and stores them
   (trtllm_fp8_kv_kernel.py), and the query is cast with a scale of its own (trtllm_mha_backend.py of 0.5.14,
@@ -15,6 +15,10 @@
   XQA and the generated kernels; here it turns q in place.  Masked attention, and XQA on Hopper with an fp8 cache, do
   all of that themselves, unless there are attention sinks, with which head size 64 is measured.  Where FlashInfer calls
   the generated kernels, K, V and the query are cast to fp8 one by one, and K and V stored (append_paged_kv_cache).
+
+Kernels with some work to find their places set up as attention itself does: those that store K and V, plan splits, add
+up parts, or copy between strides (PyTorch's elementwise_kernel: 128 threads of four elements).  Copies of whole tensors
+are the driver's, casts and scalings PyTorch's vectorized ones; these have a launch and their loads and stores alone.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from simulator.trace.record import Op, TracedKernel
 from simulator.workload.operators import AttentionShape
 
 COPY_BYTES = 4096  # of a CTA: 256 threads x 16 bytes
+STRIDED_BYTES = 1024  # of a CTA that copies between strides: 128 threads x four 16-bit numbers
 LENGTH_BYTES = 4
 SCALE_BYTES = 4
 SCALED_THREADS, SCALED_CTAS = 256, 1024  # an element of the query each, as far as those CTAs go
@@ -54,6 +59,7 @@ class Small:
     write_bytes: int
     ctas: int = 0  # where it is not one for every 4 KiB
     reduces: bool = False
+    sets_up: bool = False  # its first CTAs take the set-up of attention's
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +103,14 @@ def kernels_around(
 
 
 def lower_small(
-    small: Small, kernel: int, layer: int | None, step: int, operator: str = "decode_attention"
+    small: Small,
+    kernel: int,
+    layer: int | None,
+    step: int,
+    operator: str = "decode_attention",
+    set_up_ps: int = 0,
 ) -> TracedKernel:
-    """Return the kernel, of CTAs of 256 threads."""
+    """Return the kernel, of CTAs of 256 threads, the first of which take `set_up_ps` where the kernel `sets_up`."""
     ctas = small.ctas or max(1, -(-max(small.read_bytes, small.write_bytes) // COPY_BYTES))
     program = ProgramBuilder(kernel)
     cta = np.arange(ctas)[:, None]
@@ -108,7 +119,8 @@ def lower_small(
         program.add(cta, Op.REDUCE, contiguous(np.full((ctas, 1), small.output), SECTOR_BYTES), barrier=True)
     else:
         program.add(cta, Op.WRITE, pieces(*shares(small.output, _sectors(small.write_bytes), ctas)), barrier=True)
-    launch = Launch(threads=256, registers=REGISTERS, shared_bytes=0, stages=16)
+    warmup_ps = set_up_ps if small.sets_up else 0
+    launch = Launch(threads=256, registers=REGISTERS, shared_bytes=0, stages=16, warmup_ps=warmup_ps)
     return traced_whole(small.name, operator, layer, step, launch, 0, program.records())
 
 
@@ -118,9 +130,10 @@ def _vllm(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
         return Around((), 1, (), (Small("scale", at.output, size, at.output, size),))
     swapped = plan.name == "" and group_of(shape) > 1 and shape.window is None
     moved = swapped and shape.kv_heads > 1 and shape.batch > 1
-    copy = Small("copy", at.output, size, at.scratch, size)
-    before = (Small("copy", at.query, size, at.scratch, size),) if moved else ()
-    return Around((), 1, before, (copy, copy) if moved else (copy,) if swapped else ())
+    ctas = -(-size // STRIDED_BYTES) if moved else 0
+    before = (Small("copy", at.query, size, at.scratch, size, ctas, sets_up=True),) if moved else ()
+    after = (Small("copy", at.output, size, at.scratch, size, ctas, sets_up=moved),) if swapped else ()
+    return Around((), 1, before, after)
 
 
 def cache_casts(shape: AttentionShape, at: Buffers) -> tuple[Small, ...]:
@@ -141,7 +154,7 @@ def _sglang(shape: AttentionShape, at: Buffers, plan: Plan) -> Around:
         before = (Small("cast", at.query, size, at.scratch, size // 2),)
     if plan.name == " fa3":
         lengths = shape.batch * LENGTH_BYTES
-        before += (Small("plan splits", at.scratch, lengths, at.scratch, lengths),)
+        before += (Small("plan splits", at.scratch, lengths, at.scratch, lengths, ctas=1, sets_up=True),)
     if plan.value_dim:
         tokens = shape.batch
         places = Small("copy", at.scratch, tokens * LENGTH_BYTES, at.scratch, 2 * tokens * LENGTH_BYTES)

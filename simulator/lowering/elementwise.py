@@ -122,6 +122,7 @@ class KvWriteKernel:
     threads: int = 512
     registers: int = REGISTERS
     prologue_ps: int = 0
+    warmup_ps: int = 0
     in_turn: bool = False  # waits for the slot, then for K, then for V
     cycles: tuple[int, int, int] = (0, 0, 0)  # that what a CTA issues after the slot, K and V takes of its SM
     query: int = 0  # address of the queries, of which it turns so many bytes in place
@@ -153,7 +154,7 @@ def lower_kv_write(
         queries = pieces(*shares(how.query, how.query_bytes, tokens))
         program.add(cta[:, None], Op.READ, queries)
         program.add(cta[:, None], Op.WRITE, queries, barrier=True)
-    launch = Launch(how.threads, how.registers, shared_bytes=0, stages=16, prologue_ps=how.prologue_ps)
+    launch = Launch(how.threads, how.registers, 0, stages=16, prologue_ps=how.prologue_ps, warmup_ps=how.warmup_ps)
     return traced_whole(how.name, "kv_write", layer, step, launch, 0, program.records())
 
 

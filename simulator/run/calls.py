@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm, prefill
@@ -153,6 +154,7 @@ def _decode_kernels(
 ) -> list[TracedKernel]:
     shape, framework = case.shape(), case.framework
     around = kernels_around(shape, buffers, hardware, framework, case.backend)
+    set_up_ps = attention.prologue_ps(scalars, hardware)
     kernels: list[TracedKernel] = []
     if case.kv_write:
         for small in around.first:
@@ -162,17 +164,18 @@ def _decode_kernels(
                 how = reshape_and_cache(shape, hardware)
             else:
                 how = KvWriteKernel(query=operands.query.address, query_bytes=around.query_bytes)
+            how = replace(how, warmup_ps=set_up_ps)
             kernels.append(lower_kv_write(write, kv_layout(shape), len(kernels), None, 0, how))
         elif around.stores:
             elements = write.source_bytes // 2 // shape.activation_dtype.bytes
             for number, base in enumerate((write.key, write.value)):
-                kernels.append(lower_index_put(write, number, base, elements, len(kernels), prologue_ps=0))
+                kernels.append(lower_index_put(write, number, base, elements, len(kernels), set_up_ps))
     for small in around.before:
-        kernels.append(lower_small(small, len(kernels), None, 0))
+        kernels.append(lower_small(small, len(kernels), None, 0, set_up_ps=set_up_ps))
     first, backend = len(kernels), case.backend
     kernels += attention.lower_decode(shape, operands, hardware, scalars, first, framework=framework, backend=backend)
     for small in around.after:
-        kernels.append(lower_small(small, len(kernels), None, 0))
+        kernels.append(lower_small(small, len(kernels), None, 0, set_up_ps=set_up_ps))
     return kernels
 
 

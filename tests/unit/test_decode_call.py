@@ -30,7 +30,7 @@ def around(on: str, framework: Framework, **changes: Any) -> Around:
     [
         ("h100-sxm", Framework.GENERIC, {}, []),
         ("h100-sxm", Framework.VLLM, FP8, ["store"]),
-        ("l40s", Framework.VLLM, {}, ["store", "copy", "*", "copy", "copy"]),
+        ("l40s", Framework.VLLM, {}, ["store", "copy", "*", "copy"]),
         ("l40s", Framework.VLLM, {"batch": 1}, ["store", "*", "copy"]),  # groups are in order as they are
         ("l40s", Framework.VLLM, {"kv_heads": 1}, ["store", "*", "copy"]),
         ("l40s", Framework.VLLM, {"kv_heads": 32}, ["store"]),  # nothing to swap
@@ -59,6 +59,22 @@ def test_the_kernels_around_attention(on: str, framework: Framework, changes: di
     launched += [small.name for small in found.before]
     after = [small.name for small in found.after]
     assert launched + ["*"] * bool(after) + after == names
+
+
+def test_copies_between_strides_set_up() -> None:
+    """16 x 32 x 128 elements, 512 a CTA, whose first take what they are told; a copy of a whole tensor, 2048 elements a
+    CTA, takes nothing."""
+    moved, whole = around("l40s", Framework.VLLM), around("l40s", Framework.VLLM, kv_heads=1)
+    for small in (*moved.before, *moved.after):
+        header = lower_small(small, 0, None, 0, set_up_ps=1000).header
+        assert (header.requesters, header.warmup_ps) == (128, 1000)
+    header = lower_small(whole.after[0], 0, None, 0, set_up_ps=1000).header
+    assert (header.requesters, header.warmup_ps) == (32, 0)
+
+
+def test_splits_are_planned_by_one_cta_that_sets_up() -> None:
+    plan = around("h100-sxm", Framework.SGLANG, batch=4096).before[-1]
+    assert (plan.name, plan.ctas, plan.sets_up) == ("plan splits", 1, True)
 
 
 def test_a_cast_reads_twice_what_it_writes() -> None:

@@ -172,7 +172,7 @@ def test_a_generated_kernel_loads_whole_steps_by_hand() -> None:
     shape = shape_of(batch=300, kv_len=65, heads=4, kv_heads=1, head_dim=128, page_tokens=64)
     on = device("b200-sxm")
     (main,) = lower_decode(shape, operands_of(shape), on, SCALARS.decode_attention, 0, None, 0, Framework.VLLM)
-    assert (main.header.requesters, main.header.stages) == (148, 4)  # 128 KiB: K and V of a step
+    assert (main.header.requesters, main.header.stages) == (148, 4 + 3)  # 128 KiB: K and V of a step; what is beside
     records = records_of(main)
     keys = records[(records.address >= KEY) & (records.address < VALUE) & (records.requester == 3)]
     page = 64 * 128 * 2
@@ -181,6 +181,19 @@ def test_a_generated_kernel_loads_whole_steps_by_hand() -> None:
     assert keys.row_stride.tolist() == 3 * [page, 0]
     writes = only(records[records.requester == 3], Op.WRITE)
     assert writes.barrier.tolist() == [0, 0, 1]
+    chain = 5 * 111 + 44 * (2 * 8 + 16) + 256 * 8 // 16 + 2 * (5 * 8 * 8 + 59)  # as in test_decode_chain
+    assert writes.compute_cycles.tolist() == 3 * [chain]
+
+
+def test_what_adds_up_parts_sets_up_once_at_each_place() -> None:
+    """FlashAttention-2 on an A100, 3000 cycles of 1.41 GHz: attention in each CTA, the combination in its first."""
+    shape = shape_of(batch=1, kv_len=4096, heads=8, kv_heads=1, head_dim=128, page_tokens=64)
+    scalars = SCALARS.decode_attention.model_copy(update={"prologue_cycles": 3000, "prologue_ps": 0})
+    on = device("a100-sxm-80gb")
+    main, combination = lower_decode(shape, operands_of(shape), on, scalars, 0, None, 0, Framework.VLLM)
+    set_up = round(3000 * 1e12 / on.sm.clock_hz)
+    assert (main.header.prologue_ps, main.header.warmup_ps) == (set_up, 0)
+    assert (combination.header.prologue_ps, combination.header.warmup_ps) == (0, set_up)
 
 
 def test_the_last_split_adds_up_the_others() -> None:

@@ -1,0 +1,38 @@
+"""How long a piece of work of the generated kernels takes from its keys to its result.
+
+Warps hand it on: keys to those that multiply, scores to those that take the softmax, weights back, outputs to those
+that rescale and store them, which hand back the room of the outputs.  Keys and values alone are loaded in advance.
+Up to 32 queries are the columns of each product and keys its rows, so that maxima and sums go over the lanes of a warp
+and then over warps (SwapsMmaAbForGeneration in fmhaKernels.cuh); more are its rows (KeepsMmaAbForGeneration).
+"""
+
+from __future__ import annotations
+
+from simulator.hardware import Hardware
+from simulator.lowering.decode_tile import Tile, step_of
+from simulator.workload.operators import AttentionShape
+
+HAND_OVERS, HAND_OVER_CYCLES = 5, 111  # of an mbarrier, arrival and wait (57.7 ns of a B300 at 1920 MHz, QuickRunCUDA)
+INSTRUCTION_BYTES, INSTRUCTION_ROWS = 32, 128  # of an operand's row, and rows, that one instruction multiplies
+INSTRUCTION_CYCLES, COLUMNS_PER_CLOCK = 44, 2  # of it at least, and columns a clock (QuickRunCUDA, B300)
+MOST_SWAPPED = 32  # queries of a tile that are columns
+LANES, SHUFFLES = 32, 5  # of a warp; by which a number of each lane is reduced over them, one of the SM a clock
+REDUCTIONS = 2  # maxima and sums
+EXCHANGE_CYCLES = 59  # between warps: a barrier of four and a load from shared memory (QuickRunCUDA, B300)
+
+
+def chain_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware) -> int:
+    """Return the SM cycles of one step of a piece of work, by the published latencies of its parts."""
+    keys, head, width = step_of(tile), shape.head_dim, shape.kv_dtype.bytes
+    scores = -(-head * width // INSTRUCTION_BYTES)  # instructions for INSTRUCTION_ROWS keys or queries
+    outputs = -(-keys * width // INSTRUCTION_BYTES)
+    softmax = keys * tile.queries / hardware.sm.exponentials_per_clock
+    if tile.queries <= MOST_SWAPPED:
+        each = max(INSTRUCTION_CYCLES, tile.queries // COLUMNS_PER_CLOCK)
+        products = (-(-keys // INSTRUCTION_ROWS) * scores + -(-head // INSTRUCTION_ROWS) * outputs) * each
+        softmax += REDUCTIONS * (SHUFFLES * tile.queries * keys // LANES + EXCHANGE_CYCLES)
+    else:
+        tiles = -(-keys // INSTRUCTION_ROWS)
+        products = tiles * scores * max(INSTRUCTION_CYCLES, INSTRUCTION_ROWS // COLUMNS_PER_CLOCK)
+        products += outputs * max(INSTRUCTION_CYCLES, head // COLUMNS_PER_CLOCK)
+    return round(HAND_OVERS * HAND_OVER_CYCLES + products + softmax)
