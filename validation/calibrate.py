@@ -7,7 +7,7 @@ file names); the same on every device.  With families or pairs (FRAMEWORK.FAMILY
 do scalars that are not in `GRID`.  --near starts at the scalars of the file instead of those of `START`.  --held fits
 nothing: it prints what the scalars of the file leave on the rows that no fit sees.  A scalar at an end of its grid is
 named: it stands for a cost that is not modelled.  A scalar in `SHARED` is one for all frameworks; it is found first,
-where all of them are fitted, with the least mean of their errors, the others as the fit starts.
+where all of them are fitted, with the least mean of their errors, the others as the file has them.
 """
 
 from __future__ import annotations
@@ -181,13 +181,13 @@ def starting(pair: tuple[str, str], near: bool) -> Implementation:
     return kept.model_copy(update={name: first[name] for name in grid_of(family, framework) if name in first})
 
 
-def shared_error(family: str, near: bool, value: float) -> float:
+def shared_error(family: str, value: float) -> float:
     """Return the mean error of a family's frameworks with the scalar they share at `value`, the others but the gap
-    between replays as their fits start."""
+    between replays as the file has them."""
     total = 0.0
     for framework in FRAMEWORKS:
-        start = starting((framework, family), near).model_copy(update={SHARED[family]: value})
-        total += _replay_too(Errors(framework, family), grid_of(family, framework), start)[1]
+        kept = starting((framework, family), near=True).model_copy(update={SHARED[family]: value})
+        total += _replay_too(Errors(framework, family), grid_of(family, framework), kept)[1]
     return total / len(FRAMEWORKS)
 
 
@@ -258,7 +258,7 @@ def main() -> None:
         shared = {}
         for family, name in SHARED.items():
             if all((framework, family) in pairs for framework in FRAMEWORKS):
-                errors = list(pool.map(partial(shared_error, family, near), GRID[name]))
+                errors = list(pool.map(partial(shared_error, family), GRID[name]))
                 shared[family] = GRID[name][errors.index(min(errors))]
                 print(f"{'all':8s} {family:18s} {name} {shared[family]} mean |log ratio| {min(errors):.3f}", flush=True)
         for framework, family, scalars, error in pool.map(partial(fit, near=near, shared=shared), pairs):
