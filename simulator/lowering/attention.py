@@ -38,6 +38,7 @@ from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
 
+STEP_HEADS = 2  # of the queries that are read one step after the other
 PAIR_CONVERSIONS = 2  # of type, for two fp8 numbers that become bf16
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 SCAN_BYTES = 128  # four for each sequence that a warp looks at
@@ -110,8 +111,13 @@ def _decode_kernel(
         before = np.maximum(item - hardware.sm.count, 0) // per_sequence  # where the CTA's last work was
         _add_lookups(program, plan, operands.workspace, cta, before, sequence)
         add_block_table(program, shape, operands, cta, sequence, first, last)
-        query = operands.query.tile(sequence, 1, first_head * query_width, rows * query_width)
+        later = STEP_HEADS * (tile.query_steps - 1)
+        query = operands.query.tile(sequence, 1, first_head * query_width, (rows - later) * query_width)
         program.add(cta, Op.READ, query, turning, barrier=item < hands)  # later queries come in advance
+        for step in range(tile.query_steps - 1):
+            place = (first_head + rows - later + STEP_HEADS * step) * query_width
+            query = operands.query.tile(sequence, 1, place, STEP_HEADS * query_width)
+            program.add(cta, Op.READ, query, barrier=True)
         add_keys(program, shape, operands, cta, sequence, head, first, last, tile.keys, cycles, plan)
         written = _written(shape, operands, splits, split, sequence, first_head, rows)
         program.add(cta, Op.WRITE, written, ending, barrier=item + hands >= items)
@@ -128,7 +134,7 @@ def _decode_kernel(
         _launch(shape, tile, hardware, scalars, plan),
         shape.flops,
         hands,
-        (9 * own_keys // tile.keys + 5 + plan.lookups + scans) * rounds,
+        (9 * own_keys // tile.keys + 4 + tile.query_steps + plan.lookups + scans) * rounds,
         make,
     )
 
@@ -274,7 +280,8 @@ def _launch(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Impl
         item_ps = round(scalars.item_cycles * cycle_ps) if plan.pays_items else 0
         set_up_ps, warmup_ps = item_ps, set_up_ps + warmup_ps
     stages = tile.stages + (BESIDE_KEYS if plan.dealt else 0)
-    return Launch(tile.threads, tile.registers, shared, stages, set_up_ps, warmup_ps, run)
+    registers = tile.accumulators + scalars.other_registers if tile.accumulators else tile.registers
+    return Launch(tile.threads, registers, shared, stages, set_up_ps, warmup_ps, run)
 
 
 def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars: Implementation) -> int:

@@ -31,7 +31,7 @@ from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flashinfer import FLASHINFER
 from simulator.lowering.decode_plan import decode_plan
 from simulator.lowering.decode_tile import Plan, group_of
-from simulator.lowering.decode_trtllm import GENERATED, calls_flashinfer, on_hopper_tensor_cores
+from simulator.lowering.decode_trtllm import GENERATED, SINKS_HEAD, calls_flashinfer, on_hopper_tensor_cores
 from simulator.lowering.elementwise import REGISTERS, pieces
 from simulator.lowering.implementation import Backend, Framework
 from simulator.lowering.layout import SECTOR_BYTES
@@ -45,7 +45,6 @@ LENGTH_BYTES = 4
 SCALE_BYTES = 4
 SCALED_THREADS, SCALED_CTAS = 256, 1024  # an element of the query each, as far as those CTAs go
 SCALINGS = 3  # by the scale of K, of the softmax, and log2(e)
-SINKS_HEAD = 64  # head size that TensorRT-LLM is measured with attention sinks for
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class Tile:
     passes: int = 1  # times that operands cross shared memory for a product
     vector_steps: int = 0  # instructions of a thread for each 16 bytes of K or V, where they count for more than flops
     turns_queries: bool = False  # rotates and casts its queries itself
+    query_steps: int = 1  # reads in which it gets its queries, of two heads each but the first, one after the other
+    accumulators: int = 0  # registers of a thread for its product, where no bound says how many it has in all
     waiting_cycles: int = 0  # of each product that a warp, alone on its scheduler, waits for its results and for others
     sets_up_longer: bool = False  # its CTAs take `longer_cycles` besides the prologue
     matrix_share: float = 1.0  # of the matrix units' peak that its instructions can reach

@@ -46,7 +46,8 @@ XQA_CONVERSIONS = 4  # of a pair, each number by itself: to half, and from float
 XQA_KEY_BYTES = 128  # of a key that a warp of mha.cu loads at once (preferedKHeadPartBytes), half on small SMs
 XQA_MAXIMA = 8  # of splits that a warp of mha.cu reads at once (mergeRowMax)
 XQA_MERGED = 4  # parts that mha_sm90.cu has in shared memory at once (MultiBlockSMem::nbBuf)
-XQA_THIRD_CTA = 128 * 16  # queries x head size up to which mha_sm90.cu is compiled for three CTAs an SM
+XQA_QUERY_WARPS, XQA_HIDDEN_STEPS = 2, 2  # of mha_sm90.cu; reads of its queries beside those of page and keys
+SINKS_HEAD = 64  # head size that TensorRT-LLM is measured with attention sinks for
 MASKED_CONVERSIONS = 1  # of a pair, to half; from there to float takes none (convert_from_fp8)
 MASKED_EMULATED, EMULATED_PER_CLOCK = 53, 64
 """Instructions for a pair of zeros without an instruction that converts (cuda_fp8.hpp's code as CUDA 13.0 compiles it
@@ -143,10 +144,7 @@ def _xqa_splits(shape: AttentionShape, hardware: Hardware) -> int:
 def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
     if on_hopper_tensor_cores(shape, hardware):
         rows = 8 * -(-group_of(shape) // 8)
-        resident = 3 if rows * shape.head_dim <= XQA_THIRD_CTA else 2
-        registers = registers_for(384, resident)
-        tile = Tile(rows, 64, 384, 4, registers, combines=True, multiplies_cache=True, turns_queries=True)
-        tile = replace(tile, merged_at_once=XQA_MERGED)
+        tile = _hopper_tile(shape, rows)
     else:
         tile = _xqa_tile(shape, hardware)
     tile = fitting(tile, shape, hardware)
@@ -154,6 +152,24 @@ def _xqa(shape: AttentionShape, hardware: Hardware) -> Plan:
     if on_hopper_tensor_cores(shape, hardware):  # CTAs that a window leaves without keys end at once
         splits = launched(splits, key_tiles_of(shape, tile))
     return Plan(" XQA", tile, splits, head_major=True)
+
+
+def _hopper_tile(shape: AttentionShape, rows: int) -> Tile:
+    """Return the tile of mha_sm90.cu, compiled without a bound on its registers (OPTIMIZE_FOR_LATENCY): a warpgroup
+    shares the outputs, and an operand of P V for 16 keys of each head element.
+
+    But for head size 64 (attention sinks), two warps get a query head each, turn it, and go on to the next two; what
+    two such reads take is there anyway, for page number and keys.
+    """
+    padded = max(64, 1 << (shape.head_dim - 1).bit_length())
+    steps = -(-group_of(shape) // XQA_QUERY_WARPS) if shape.head_dim != SINKS_HEAD else 1
+    tile = Tile(rows, 64, 384, 4, registers_for(384, 1), combines=True, multiplies_cache=True, turns_queries=True)
+    return replace(
+        tile,
+        merged_at_once=XQA_MERGED,
+        query_steps=max(1, steps - XQA_HIDDEN_STEPS),
+        accumulators=padded * rows // 128 + padded // 16,
+    )
 
 
 def _xqa_tile(shape: AttentionShape, hardware: Hardware) -> Tile:

@@ -45,6 +45,7 @@ class Implementation(Spec):
     item_cycles: Annotated[int, Field(ge=0)] = 0  # of a persistent CTA: each piece of work, besides loads and products;
     # of prompts in fp8 where two warp groups multiply (FlashAttention-3)
     query_cycles: Annotated[float, Field(ge=0)] = 0.0  # of an SM to turn and cast an element of a query (XQA, Hopper)
+    other_registers: Annotated[int, Field(ge=0)] = 0  # of a thread of XQA for Hopper, besides those of its product
     longer_cycles: Annotated[int, Field(ge=0)] = 0  # a CTA's, besides the prologue (masked attention, FlashAttention-4)
     replay_ps: Annotated[Picoseconds, Field(ge=0)]  # from the end of a graph to the start of its next replay
     matrix_efficiency: Annotated[float, Field(gt=0, le=1)]  # part of the peak matrix rate that the main loop keeps up

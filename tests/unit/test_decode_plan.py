@@ -13,6 +13,7 @@ from lowering_bench import SCALARS, coverage, device, only, records_of, total_by
 from test_lowering_attention import (
     KEY,
     OUTPUT,
+    QUERY,
     VALUE,
     WORKSPACE,
     decodes,
@@ -396,6 +397,7 @@ def main_kernel(on: str, framework: Framework, **changes: Any) -> TracedKernel:
         warmup_cycles=1980,
         item_cycles=198,
         query_cycles=2.0,
+        other_registers=40,
         replay_ps=0,
         matrix_efficiency=0.5,
     )
@@ -501,6 +503,26 @@ def test_xqa_for_hopper_turns_its_queries() -> None:
     records = records_of(main_kernel("h100-sxm", Framework.TRTLLM, kv_dtype=Dtype.FP8))
     queries = records[(records.requester == 0) & (records.op == Op.READ) & (records.compute_cycles > 0)]
     assert queries.compute_cycles[0] == 8 * 128 * 2
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "heads", "registers", "reads"),
+    [
+        (128, 8 * 4, 8 + 8 + 40, 1),  # four heads in two reads, hidden beside those of page number and keys
+        (256, 8 * 16, 32 + 16 + 40, 6),
+        (192, 8 * 16, 32 + 16 + 40, 6),  # padded to 256
+        (64, 8 * 32, 16 + 4 + 40, 1),  # attention sinks: turned before
+    ],
+)
+def test_xqa_for_hopper_gets_two_queries_after_the_other(head_dim: int, heads: int, registers: int, reads: int) -> None:
+    """Outputs of a thread, an operand of the values, the rest; and each read of two heads waits for the one before."""
+    main = main_kernel("h100-sxm", Framework.TRTLLM, head_dim=head_dim, heads=heads, kv_dtype=Dtype.FP8)
+    assert main.header.registers == registers
+    records = only(records_of(main), Op.READ)
+    mine = records[(records.requester == 0) & (records.address >= QUERY) & (records.address < QUERY + (1 << 30))]
+    assert len(mine) == reads
+    assert mine.barrier.all()
+    assert int((mine.rows * mine.row_bytes).sum()) == heads // 8 * head_dim * 2
 
 
 def test_values_may_be_narrower_than_keys() -> None:
