@@ -16,9 +16,10 @@
   all of that themselves, unless there are attention sinks, with which head size 64 is measured.  Where FlashInfer calls
   the generated kernels, K, V and the query are cast to fp8 one by one, and K and V stored (append_paged_kv_cache).
 
-Kernels with some work to find their places set up as attention itself does: those that store K and V, plan splits, add
-up parts, or copy between strides (PyTorch's elementwise_kernel: 128 threads of four elements).  Copies of whole tensors
-are the driver's, casts and scalings PyTorch's vectorized ones; these have a launch and their loads and stores alone.
+Kernels of the engine's own set up as attention itself does: those that store K and V, plan splits, add up parts, or
+find a scale and cast with it; so do PyTorch's copies between strides (elementwise_kernel: 128 threads of four
+elements).  Copies of whole tensors are the driver's, other casts and scalings PyTorch's vectorized kernels; these have
+a launch and their loads and stores alone.
 """
 
 from __future__ import annotations
@@ -169,8 +170,8 @@ def _scaled(shape: AttentionShape, at: Buffers) -> tuple[Small, ...]:
     ctas = min(-(-cast // SCALED_THREADS), SCALED_CTAS)
     return (
         Small("clear scale", scale, 0, scale, SCALE_BYTES),
-        Small("maximum", at.query, size, scale, SCALE_BYTES, ctas, reduces=True),
-        Small("cast", at.query, size, at.scratch, cast, ctas),
+        Small("maximum", at.query, size, scale, SCALE_BYTES, ctas, reduces=True, sets_up=True),
+        Small("cast", at.query, size, at.scratch, cast, ctas, sets_up=True),
         *(Small("scale", scale, SCALE_BYTES, scale, SCALE_BYTES) for _ in range(SCALINGS)),
     )
 

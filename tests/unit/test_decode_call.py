@@ -98,6 +98,7 @@ def test_a_query_is_cast_with_a_scale_of_its_own() -> None:
     assert (maximum.header.read_bytes, maximum.header.write_bytes) == (131072, 256 * 32)
     assert (cast.header.read_bytes, cast.header.write_bytes) == (131072, 65536)
     assert {small.output for small in found.before} == {AT.scratch, AT.scratch + 65536}
+    assert [small.sets_up for small in found.before] == [False, True, True, False, False, False]
     many = around("b200-sxm", Framework.SGLANG, **FP8 | {"batch": 1024})
     assert many.before[1].ctas == 1024
 
