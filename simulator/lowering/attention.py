@@ -17,6 +17,7 @@ from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_chain import chain_cycles
 from simulator.lowering.decode_plan import decode_plan
 from simulator.lowering.decode_tile import (
+    PAIR_CONVERSIONS,
     VECTOR_BYTES,
     Plan,
     Tile,
@@ -39,7 +40,6 @@ from simulator.units import PS_PER_S
 from simulator.workload.operators import AttentionShape
 
 STEP_HEADS = 2  # of the queries that are read one step after the other
-PAIR_CONVERSIONS = 2  # of type, for two fp8 numbers that become bf16
 PARTIAL_BYTES = 4  # partial outputs and log-sum-exps are fp32
 SCAN_BYTES = 128  # four for each sequence that a warp looks at
 COMBINED_COLUMNS = 128  # of a CTA of FlashAttention-3's combination

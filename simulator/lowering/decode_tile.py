@@ -17,6 +17,7 @@ PRODUCT_CYCLES = 33  # of an instruction that multiplies, to its result: A100 (S
 PRODUCT_FLOPS = 2 * 16 * 8 * 16  # of that instruction (m16n8k16)
 SCHEDULERS = 4  # of an SM
 CONVERSIONS_BEFORE, CONVERSIONS = 16, 64  # of type, of an SM a clock: before Hopper and since
+PAIR_CONVERSIONS = 2  # of type, for two fp8 numbers that become bf16
 FP32_BYTES = 4
 INSTRUCTIONS = 128  # of most kinds, of an SM a clock
 

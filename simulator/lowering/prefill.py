@@ -18,10 +18,11 @@ from simulator.lowering.attention import PARTIAL_BYTES, softmax_cycles
 from simulator.lowering.decode_tile import group_of
 from simulator.lowering.elementwise import lower_copy
 from simulator.lowering.implementation import Backend, Framework, Implementation
-from simulator.lowering.key_tiles import Operands, add_block_table, add_keys
+from simulator.lowering.key_tiles import Operands, add_block_table, add_keys, kv_layout
 from simulator.lowering.layout import Matrix, Runs
 from simulator.lowering.prefill_plan import PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
+from simulator.lowering.reshape_and_cache import heads_apart
 from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK, SHARPNESS
 from simulator.trace.record import Op, Records, TracedKernel
 from simulator.units import PS_PER_S
@@ -85,7 +86,7 @@ def lower_prefill(
         "prefill_attention",
         layer,
         step,
-        _launch(shape, plan, hardware, scalars),
+        _launch(shape, plan, hardware, scalars, framework),
         shape.flops,
         ctas,
         per_item * -(-len(items) // ctas),
@@ -300,6 +301,7 @@ def step_cycles(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, sc
     softmax = half_softmax_cycles(plan, hardware)
     if plan.overlaps:
         return math.ceil(max(product, softmax))
+    product += plan.keys * shape.head_dim * plan.conversion_cycles
     if plan.transposes:
         product += plan.keys * shape.head_dim / scalars.transposed_per_clock / 2
     return math.ceil(product + softmax * (1 if plan.serial else scalars.softmax_exposed))
@@ -315,8 +317,13 @@ def mask_cycles(plan: PrefillPlan, scalars: Implementation) -> int:
     return math.ceil(plan.queries * plan.keys * scalars.mask_cycles)
 
 
-def _launch(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, scalars: Implementation) -> Launch:
-    run = shape.head_dim * shape.kv_dtype.bytes  # pages hold [token][head][dim]: the row of one head stands alone
+def _launch(
+    shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, scalars: Implementation, framework: Framework
+) -> Launch:
+    layout = kv_layout(shape)
+    run = layout.row_bytes  # pages hold [token][head][dim]: the row of one head stands alone
+    if shape.kv_heads == 1 or heads_apart(shape, hardware, framework):
+        run *= layout.page_tokens
     registers = min(255, REGISTERS // plan.threads // 8 * 8)
     if plan.threads < 3 * 128 and not plan.warp_rows:
         registers = 168

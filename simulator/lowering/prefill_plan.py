@@ -31,9 +31,16 @@ from math import ceil
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flash import EFFICIENCY_KEPT
-from simulator.lowering.decode_flashinfer import FLASHINFER_CHUNK
+from simulator.lowering.decode_flashinfer import CONVERSION, FLASHINFER_CHUNK, WARPS
 from simulator.lowering.decode_plan import ADA, FLASHINFER_HEADS
-from simulator.lowering.decode_tile import BLACKWELL, CONSUMER_BLACKWELL, HOPPER, group_of
+from simulator.lowering.decode_tile import (
+    BLACKWELL,
+    CONSUMER_BLACKWELL,
+    HOPPER,
+    PAIR_CONVERSIONS,
+    conversion_cycles,
+    group_of,
+)
 from simulator.lowering.implementation import Backend, Framework
 from simulator.lowering.tiling import bulk_copies
 from simulator.workload.operators import AttentionShape
@@ -70,6 +77,7 @@ class PrefillPlan:
     serial: bool = False  # products and softmax of a warp group take turns
     multiplies_cache: bool = False  # in the type of the cache; otherwise it is converted to that of the queries
     transposes: bool = False  # V of 8 bits, which warp groups multiply keys first
+    conversion_cycles: float = 0.0  # of the SM, for a number of an fp8 cache that is multiplied in 16 bits
     padded_head: int = 0  # head size of the values as computed; 0: as it is
     splits: int = 1  # CTAs that share the keys of a tile
     chunk: int = 0  # keys of a split, from the first key on; 0: an even share of the keys that the tile sees
@@ -86,7 +94,7 @@ def prefill_plan(
     if framework is Framework.SGLANG:
         return _sglang(shape, hardware, backend)
     if framework is Framework.VLLM and narrow and shape.head_dim == UNEQUAL_HEAD and capability != HOPPER:
-        return _unified_triton(shape)
+        return _unified_triton(shape, hardware)
     if _has_generated(capability) and framework is not Framework.GENERIC:
         return _generated(shape, framework)
     if framework is Framework.TRTLLM:
@@ -94,7 +102,8 @@ def prefill_plan(
     if bulk_copies(hardware):
         return _flash_attention_3(shape, hardware)
     if framework is Framework.VLLM and narrow:  # which FlashAttention-2 cannot read
-        return _flashinfer(shape, hardware)
+        plan = _flashinfer(shape, hardware)  # whose warps of other rows convert the same keys
+        return replace(plan, conversion_cycles=CONVERSION * (WARPS if plan.queries > 16 else 1))
     return _flash_attention_2(shape)
 
 
@@ -259,12 +268,13 @@ def _triton(shape: AttentionShape, capability: int) -> PrefillPlan:
     return replace(plan, spills=in_registers and held > SPILLED_FROM * threads, masks_window=windowed)
 
 
-def _unified_triton(shape: AttentionShape) -> PrefillPlan:
-    """Whole groups of heads fill 16 rows, or more where a group is larger."""
+def _unified_triton(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:
+    """Whole groups of heads fill 16 rows, or more where a group is larger; a number of the cache is converted once."""
     group = group_of(shape)
     rows = max(16, _power_of_two(group))
     plan = PrefillPlan(" triton unified", rows // group * group, 32, 128, 1, packed=True, warp_rows=16)
-    return replace(plan, padded_head=_power_of_two(shape.head_dim))
+    converted = conversion_cycles(hardware, PAIR_CONVERSIONS)
+    return replace(plan, padded_head=_power_of_two(shape.head_dim), conversion_cycles=converted)
 
 
 def _cutlass() -> PrefillPlan:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_tile import BLACKWELL, CONSUMER_BLACKWELL, HOPPER
 from simulator.lowering.elementwise import KvWriteKernel
+from simulator.lowering.implementation import Framework
 from simulator.workload.operators import AttentionShape
 
 MOST_THREADS = 512
@@ -60,7 +61,7 @@ APART_CAST = Warps(Issued(84, 3), Issued(134, 3), Issued(148, 24), Issued(133, 2
 
 def reshape_and_cache(shape: AttentionShape, hardware: Hardware) -> KvWriteKernel:
     """Return how the kernel stores the new K and V of a shape."""
-    narrow, apart = shape.kv_dtype is Dtype.FP8, heads_apart(shape, hardware)
+    narrow, apart = shape.kv_dtype is Dtype.FP8, heads_apart(shape, hardware, Framework.VLLM)
     row = shape.kv_heads * shape.head_dim
     threads = min(row, MOST_THREADS)
     warps = -(-threads // WARP)
@@ -81,8 +82,10 @@ def reshape_and_cache(shape: AttentionShape, hardware: Hardware) -> KvWriteKerne
     return KvWriteKernel("reshape_and_cache", 1, threads, registers, in_turn=True, cycles=cycles)
 
 
-def heads_apart(shape: AttentionShape, hardware: Hardware) -> bool:
-    """Return whether a page has its heads one after the other: where vLLM runs FlashInfer."""
+def heads_apart(shape: AttentionShape, hardware: Hardware, framework: Framework) -> bool:
+    """Return whether a page has its heads one after the other: TensorRT-LLM's, and vLLM's where it runs FlashInfer."""
+    if framework is not Framework.VLLM:
+        return framework is Framework.TRTLLM
     capability = hardware.compute_capability
     generated = BLACKWELL <= capability < CONSUMER_BLACKWELL
     return generated or (shape.kv_dtype is Dtype.FP8 and capability != HOPPER)

@@ -246,7 +246,47 @@ def test_what_kernels_for_hopper_take_once(on: str, changes: dict[str, Any], onc
     header = lowered(replace(shape_of(2048, 32, 8), **changes), on, Framework.TRTLLM)[0].header
     cycles = once * implementations(Framework.TRTLLM).prefill_attention.warmup_cycles
     assert header.warmup_ps == cycles * 10**12 // device(on).sm.clock_hz
-    assert header.run_bytes == changes.get("head_dim", 128) * (1 if "kv_dtype" in changes else 2)
+    assert header.run_bytes == 64 * changes.get("head_dim", 128) * (1 if "kv_dtype" in changes else 2)
+
+
+@pytest.mark.parametrize(
+    ("on", "framework", "changes", "tokens"),
+    [
+        ("h100-sxm", Framework.VLLM, {}, 1),
+        ("h100-sxm", Framework.VLLM, {"kv_heads": 1}, 64),
+        ("b200-sxm", Framework.VLLM, {}, 64),  # FlashInfer's pages hold head by head
+        ("b200-sxm", Framework.SGLANG, {}, 1),
+        ("l40s", Framework.VLLM, {"kv_dtype": Dtype.FP8}, 64),
+        ("l40s", Framework.TRTLLM, {}, 64),
+    ],
+)
+def test_tokens_of_a_head_that_lie_together(
+    on: str, framework: Framework, changes: dict[str, Any], tokens: int
+) -> None:
+    shape = replace(shape_of(2048, 32, 8), **changes)
+    header = lowered(shape, on, framework)[-1].header
+    assert header.run_bytes == tokens * shape.head_dim * shape.kv_dtype.bytes
+
+
+@pytest.mark.parametrize(
+    ("on", "head_dim", "length", "cycles"),
+    [
+        # shuffles and bit operations of FlashInfer's source, by each of four warps, or once where warps share keys
+        ("l40s", 128, 2048, 4 * (5 / 32 + 25 / 64) / 8),
+        ("l40s", 128, 4, (5 / 32 + 25 / 64) / 8),
+        ("l40s", 192, 2048, (2 / 16 + 2 / 128) / 2),  # Triton: two conversions and two instructions for a pair
+        ("h100-sxm", 128, 2048, 0),
+    ],
+)
+def test_numbers_of_an_fp8_cache_are_converted(on: str, head_dim: int, length: int, cycles: float) -> None:
+    """Half of a step multiplies keys or values of a tile, each number of which is converted first."""
+    shape, hardware = shape_of(length, 8, 2, head_dim, kv_dtype=Dtype.FP8), device(on)
+    plan = prefill_plan(shape, hardware, Framework.VLLM)
+    assert plan.conversion_cycles == pytest.approx(cycles)
+    without = replace(plan, conversion_cycles=0)
+    scalars = SCALARS.prefill_attention
+    more = step_cycles(shape, plan, hardware, scalars) - step_cycles(shape, without, hardware, scalars)
+    assert more == pytest.approx(plan.keys * head_dim * cycles, abs=1)
 
 
 @pytest.mark.parametrize(
