@@ -213,7 +213,8 @@ def _add_combination(
     place = (np.arange(splits) * shape.batch + sequence[:, None]) * shape.heads + first_head[:, None]
     parts = contiguous(operands.workspace + place * row, (rows * row)[:, None])
     waits = np.arange(splits) % (at_once or splits) == 0
-    program.add(cta[:, None], Op.READ, parts, barrier=waits, keep=last[:, None])
+    adding = plan.tile.merging_cycles
+    program.add(cta[:, None], Op.READ, parts, compute_cycles=adding, barrier=waits, keep=last[:, None])
     width = operands.output.row_bytes // shape.heads
     written = operands.output.tile(sequence, 1, first_head * width, rows * width)
     program.add(cta, Op.WRITE, written, barrier=True, keep=last)

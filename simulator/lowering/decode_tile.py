@@ -52,6 +52,7 @@ class Tile:
     sets_up_longer: bool = False  # its CTAs take `longer_cycles` besides the prologue
     matrix_share: float = 1.0  # of the matrix units' peak that its instructions can reach
     merged_at_once: int = 0  # partial rows that the CTA which adds them up reads at a time; 0: all
+    merging_cycles: int = 0  # of the SM, in which it adds one to the others
     maxima_at_once: int = 0  # of splits that it reads at a time before, where it does
     conversion_cycles: float = 0.0  # of the SM for an fp8 number multiplied in 16 bits; 0: two conversions a pair
     exchanged_rows: int = 0  # rows of partial outputs that warps of a CTA write and read in shared memory at its end

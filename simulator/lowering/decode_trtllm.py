@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simulator.hardware import Dtype, Hardware
+from simulator.lowering.decode_chain import HAND_OVER_CYCLES
 from simulator.lowering.decode_tile import (
     BLACKWELL,
     CONSUMER_BLACKWELL,
@@ -45,6 +46,9 @@ XQA_KEYS, XQA_WARP_KEYS = 256, 64  # of a CTA of mha.cu: four warps
 XQA_CONVERSIONS = 4  # of a pair, each number by itself: to half, and from float to bf16 (convertKCacheWordToF16)
 XQA_KEY_BYTES = 128  # of a key that a warp of mha.cu loads at once (preferedKHeadPartBytes), half on small SMs
 XQA_MAXIMA = 8  # of splits that a warp of mha.cu reads at once (mergeRowMax)
+XQA_MERGING_STEPS = 3  # of a lane of mha.cu for an element: to float, by its scale, to the sum
+XQA_MERGING_WARPS = 8  # of mha_sm90.cu, which share the query heads of a part (nbMathWarps)
+SHARED_LOAD_CYCLES = 29  # QuickRunCUDA, B300
 XQA_MERGED = 4  # parts that mha_sm90.cu has in shared memory at once (MultiBlockSMem::nbBuf)
 XQA_QUERY_WARPS, XQA_HIDDEN_STEPS = 2, 2  # of mha_sm90.cu; reads of its queries beside those of page and keys
 SINKS_HEAD = 64  # head size that TensorRT-LLM is measured with attention sinks for
@@ -167,6 +171,7 @@ def _hopper_tile(shape: AttentionShape, rows: int) -> Tile:
     return replace(
         tile,
         merged_at_once=XQA_MERGED,
+        merging_cycles=HAND_OVER_CYCLES + -(-group_of(shape) // XQA_MERGING_WARPS) * SHARED_LOAD_CYCLES,
         query_steps=max(1, steps - XQA_HIDDEN_STEPS),
         accumulators=padded * rows // 128 + padded // 16,
     )
@@ -191,6 +196,7 @@ def _xqa_tile(shape: AttentionShape, hardware: Hardware) -> Tile:
         conversion_cycles=conversion_cycles(hardware, XQA_CONVERSIONS),
         matrix_share=lone_warp_share(hardware, shape.activation_dtype),
         merged_at_once=groups,
+        merging_cycles=(SHARED_LOAD_CYCLES + XQA_MERGING_STEPS * rows * XQA_WARP_KEYS // 32) // groups,
         maxima_at_once=XQA_MAXIMA,
     )
 

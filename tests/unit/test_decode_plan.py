@@ -224,6 +224,7 @@ def test_the_last_cta_of_xqa_reads_partial_rows_as_its_warps_hold_them() -> None
     reads = only(records[(records.address >= WORKSPACE)], Op.READ)
     last = reads[reads.requester == splits - 1]
     assert [int(waits) for waits in last.barrier] == [1, 1, 1] + [1, 0] * 5 + [1]
+    assert set(last.compute_cycles[3:]) == {(29 + 3 * 16 * 64 // 32) // 2}  # a load, and three steps for 32 elements
     assert len(reads[reads.requester == 0]) == 1
 
 
@@ -235,6 +236,7 @@ def test_xqa_for_hopper_has_four_parts_in_shared_memory_at_once() -> None:
     reads = only(records[(records.address >= WORKSPACE)], Op.READ)
     last = reads[reads.requester == splits - 1]
     assert [int(waits) for waits in last.barrier] == [1] + [int(part % 4 == 0) for part in range(splits)]
+    assert set(last.compute_cycles[1:]) == {111 + 29}  # handed over, and loaded by the warp of its query head
 
 
 def test_sequences_of_a_head_stand_together_where_the_grid_has_them_so() -> None:
