@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.hardware import Dtype, Hardware
-from simulator.lowering.decode_chain import chain_cycles
+from simulator.lowering.decode_chain import ending_cycles, product_cycles
 from simulator.lowering.decode_plan import decode_plan
 from simulator.lowering.decode_tile import (
     PAIR_CONVERSIONS,
@@ -92,7 +92,7 @@ def _decode_kernel(
     cycles = _pair_cycles(shape, tile, hardware, scalars)
     turning = round(scalars.query_cycles * tile.queries * shape.head_dim) if tile.turns_queries else 0
     exchanged = tile.exchanges * tile.exchanged_rows * shape.head_dim * PARTIAL_BYTES // SHARED_BYTES_PER_CLOCK
-    ending = exchanged + (chain_cycles(shape, tile, hardware) if plan.name == GENERATED else 0)
+    ending = exchanged + (ending_cycles(tile, hardware) if plan.name == GENERATED else 0)
     query_width = shape.head_dim * shape.activation_dtype.bytes
     items = shape.batch * per_sequence
     hands = min(items, hardware.sm.count) if plan.dealt else items
@@ -300,7 +300,10 @@ def _pair_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware, scalars:
     if shape.kv_dtype is Dtype.FP8 and not tile.multiplies_cache:
         converted = tile.conversion_cycles or conversion_cycles(hardware, PAIR_CONVERSIONS)
         rest.append(tile.keys * head * converted)
-    if tile.matrix:
+    if tile.step_keys:  # the generated kernels
+        bounds = [product_cycles(shape, tile) * tile.keys / step_of(tile) / 2, *rest]
+        product = math.ceil(float(np.linalg.norm(bounds, SHARPNESS)))
+    elif tile.matrix:
         matrix: float = tile.matrix_share * getattr(hardware.sm.tensor_flops_per_clock, dtype.value)
         loaded = tile.passes * -(-rows // tile.warp_rows) * tile.keys * head * dtype.bytes if tile.warp_rows else 0
         products = [flops / matrix, loaded / SHARED_BYTES_PER_CLOCK]

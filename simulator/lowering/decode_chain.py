@@ -1,4 +1,4 @@
-"""How long a piece of work of the generated kernels takes from its keys to its result.
+"""How long a piece of work of the generated kernels takes from its keys to its result, by published latencies.
 
 Warps hand it on: keys to those that multiply, scores to those that take the softmax, weights back, outputs to those
 that rescale and store them, which hand back the room of the outputs.  Keys and values alone are loaded in advance.
@@ -21,18 +21,23 @@ REDUCTIONS = 2  # maxima and sums
 EXCHANGE_CYCLES = 59  # between warps: a barrier of four and a load from shared memory (QuickRunCUDA, B300)
 
 
-def chain_cycles(shape: AttentionShape, tile: Tile, hardware: Hardware) -> int:
-    """Return the SM cycles of one step of a piece of work, by the published latencies of its parts."""
+def product_cycles(shape: AttentionShape, tile: Tile) -> int:
+    """Return the SM cycles of both products of a step."""
     keys, head, width = step_of(tile), shape.head_dim, shape.kv_dtype.bytes
-    scores = -(-head * width // INSTRUCTION_BYTES)  # instructions for INSTRUCTION_ROWS keys or queries
+    scores = -(-keys // INSTRUCTION_ROWS) * -(-head * width // INSTRUCTION_BYTES)  # instructions
     outputs = -(-keys * width // INSTRUCTION_BYTES)
-    softmax = keys * tile.queries / hardware.sm.exponentials_per_clock
     if tile.queries <= MOST_SWAPPED:
         each = max(INSTRUCTION_CYCLES, tile.queries // COLUMNS_PER_CLOCK)
-        products = (-(-keys // INSTRUCTION_ROWS) * scores + -(-head // INSTRUCTION_ROWS) * outputs) * each
+        return (scores + -(-head // INSTRUCTION_ROWS) * outputs) * each
+    of_keys = max(INSTRUCTION_CYCLES, INSTRUCTION_ROWS // COLUMNS_PER_CLOCK)
+    return scores * of_keys + outputs * max(INSTRUCTION_CYCLES, head // COLUMNS_PER_CLOCK)
+
+
+def ending_cycles(tile: Tile, hardware: Hardware) -> int:
+    """Return the SM cycles that a piece of work takes beside loads and products: its last softmax, and from hand to
+    hand."""
+    keys = step_of(tile)
+    softmax = keys * tile.queries / hardware.sm.exponentials_per_clock
+    if tile.queries <= MOST_SWAPPED:
         softmax += REDUCTIONS * (SHUFFLES * tile.queries * keys // LANES + EXCHANGE_CYCLES)
-    else:
-        tiles = -(-keys // INSTRUCTION_ROWS)
-        products = tiles * scores * max(INSTRUCTION_CYCLES, INSTRUCTION_ROWS // COLUMNS_PER_CLOCK)
-        products += outputs * max(INSTRUCTION_CYCLES, head // COLUMNS_PER_CLOCK)
-    return round(HAND_OVERS * HAND_OVER_CYCLES + products + softmax)
+    return round(HAND_OVERS * HAND_OVER_CYCLES + softmax)

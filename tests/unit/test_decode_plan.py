@@ -182,8 +182,8 @@ def test_a_generated_kernel_loads_whole_steps_by_hand() -> None:
     assert keys.row_stride.tolist() == 3 * [page, 0]
     writes = only(records[records.requester == 3], Op.WRITE)
     assert writes.barrier.tolist() == [0, 0, 1]
-    chain = 5 * 111 + 44 * (2 * 8 + 16) + 256 * 8 // 16 + 2 * (5 * 8 * 8 + 59)  # as in test_decode_chain
-    assert writes.compute_cycles.tolist() == 3 * [chain]
+    ending = 5 * 111 + 256 * 8 // 16 + 2 * (5 * 8 * 8 + 59)  # as in test_decode_chain
+    assert writes.compute_cycles.tolist() == 3 * [ending]
 
 
 def test_what_adds_up_parts_sets_up_once_at_each_place() -> None:
