@@ -104,7 +104,7 @@ def _main_kernel(
         registers=168 if bulk_copies(hardware) else 128,
         shared_bytes=K_BYTES * (tiling.tile_m + tiling.tile_n) * tiling.stages,
         stages=min(16, max(4, 2 * (tiling.stages // grid.joined))),
-        prologue_ps=overhead_ps(tiling, hardware, scalars) + warmup * sets_up_each,
+        prologue_ps=overhead_ps(shape.m, tiling, hardware, scalars) + warmup * sets_up_each,
         warmup_ps=warmup * (not sets_up_each),
         run_bytes=K_BYTES,  # weights are stored row by row of k: a stage takes 64 columns of each row
         run_gap_ps=scalars.run_gap_ps,

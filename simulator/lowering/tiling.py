@@ -26,9 +26,10 @@ SHARPNESS = 4
 slow: between their sum (1) and that one (endless).  Assumed, the same for products and attention."""
 
 RESERVED_SHARED_BYTES = 16756  # barriers and the epilogue's staging in the kernels' launch configurations
-STORED, BULK_STORED = 10, 64
+STAGED, STORED, BULK_STORED = 16, 32, 64
 """Outputs a cycle with which a CTA ends.  Before bulk copies accumulators of 4 bytes go into shared memory and out at
-128 bytes a cycle, then to L2 at 64: 1 / (8 / 128 + 2 / 64).  With them 16-bit outputs go in, and leave on their own."""
+128 bytes a cycle, all of a tile, then those of the rows there are to L2, 2 bytes each at 64 a cycle.  With them 16-bit
+outputs go in, and leave on their own."""
 
 SHARED_BYTES_PER_CLOCK = 128
 """What an SM reads or writes of its shared memory a clock: 32 banks of 4 bytes (CUDA programming guide)."""
@@ -92,11 +93,15 @@ def bulk_copies(hardware: Hardware) -> bool:
     return hardware.sm.shared_memory_bytes >= 200 * 1024
 
 
-def overhead_ps(tiling: Tiling, hardware: Hardware, scalars: Implementation) -> int:
-    """Return what a CTA takes besides its main loop: set-up and end, instructions whose time goes with the clock."""
-    stored = BULK_STORED if bulk_copies(hardware) else STORED
-    end_ps = tiling.tile_m * tiling.tile_n * PS_PER_S // (stored * hardware.sm.clock_hz)
-    return scalars.prologue_at(hardware.sm.clock_hz) + end_ps
+def overhead_ps(m: int, tiling: Tiling, hardware: Hardware, scalars: Implementation) -> int:
+    """Return what a CTA of a product of `m` rows takes besides its main loop: set-up and end, instructions whose time
+    goes with the clock."""
+    outputs = tiling.tile_m * tiling.tile_n
+    if bulk_copies(hardware):
+        cycles = outputs / BULK_STORED
+    else:
+        cycles = outputs / STAGED + min(m, tiling.tile_m) * tiling.tile_n / STORED
+    return scalars.prologue_at(hardware.sm.clock_hz) + int(cycles * PS_PER_S / hardware.sm.clock_hz)
 
 
 def warmup_ps(hardware: Hardware, scalars: Implementation) -> int:
@@ -204,7 +209,7 @@ def _estimate(
         (distinct + partial) / hardware.hbm.peak_bytes_per_s,  # operands push partial sums out of L2
     )
     time: float = max(limits) if slowest_alone else sum(limit**SHARPNESS for limit in limits) ** (1 / SHARPNESS)
-    start = (hardware.launch.cta_start_ps + overhead_ps(tiling, hardware, scalars)) * 1e-12
+    start = (hardware.launch.cta_start_ps + overhead_ps(shape.m, tiling, hardware, scalars)) * 1e-12
     time += -(-ctas // (sm.count * occupancy)) * (start + 2 * (hit + miss)) + warmup_ps(hardware, scalars) * 1e-12
     if tiling.split > 1:
         reduction = hardware.launch.graph_ps + hardware.launch.cta_start_ps + scalars.prologue_at(sm.clock_hz)
