@@ -44,7 +44,7 @@ SM_IDLE = 6  # what its time without a CTA counts as
 SM_QUEUE = 8  # of bytes in flight, see core/in_flight.py
 SM_WORDS = 16
 
-WAITING_HEADER = 4  # words before those of the CTAs that wait for room in an SM, see core/waiting.py
+WAITING_HEADER = 2  # words before those of the CTAs that wait for room in an SM, see core/waiting.py
 
 CONTEXT_NEXT = 0  # record
 CONTEXT_END = 1  # record

@@ -18,6 +18,7 @@ from simulator.core.layout import KERNEL_RUNS, Int64Array
 from simulator.core.ledger import note_crossing, note_fetch
 from simulator.core.line_table import (
     ASKED,
+    CAME,
     CHANNEL,
     COLUMNS,
     COPIED_BEFORE,
@@ -46,9 +47,11 @@ LANES = 63
 
 
 @small_function
-def to_ask(m: Int64Array, p: Parameters, read: int) -> None:
-    """Note that a line is pending."""
-    m[p.at.reads + ASKED + m[scalar.ASKS]] = read
+def to_ask(m: Int64Array, read: int, wanted: int) -> None:
+    """Note that a line is pending, of which DRAM has to send `wanted` bytes (0: none, all it waits for is to cross)."""
+    place = m[scalar.TABLE] + m[scalar.ASKS]
+    m[place + ASKED] = read
+    m[place + WANTED] = wanted
     m[scalar.ASKS] += 1
 
 
@@ -69,69 +72,75 @@ def filled(m: Int64Array, place: int, way: int, before: int, when: int) -> None:
 
 
 @small_function
-def ask_each(m: Int64Array, p: Parameters, k: int, near: int, now: int, steady: bool) -> None:
-    """Ask for the lines that are pending, in the order in which they were found."""
-    table = p.at.reads + ASKED
+def fetch_each(m: Int64Array, p: Parameters, k: int, first: int, end: int, now: int, quick: bool) -> None:
+    """Fetch what the pending lines at `first` to `end` (not included) want of DRAM, once there are MSHRs for all."""
     q, counters = p.dram, counters_at(p, k)
-    pending, left = m[scalar.ASKS], m[scalar.MISSING]
-    m[scalar.ASKS] = m[scalar.MISSING] = 0
-    runs, gap = m[kernel_at(p, k) + KERNEL_RUNS], gap_of(m, p, k)
-    accesses = batch = lines = size = latencies = byte_latencies = 0
-    free = now
-    for number in range(table, table + pending):
-        read = m[number]
+    lines = end - first
+    if p.partitions > 1:
+        for place in range(first, end):
+            lines -= m[place + WANTED] == 0
+        if lines == 0:
+            return
+    free = admit_misses(m, p, k, lines, now, lines)
+    runs = 0 if quick else m[kernel_at(p, k) + KERNEL_RUNS]
+    accesses = size = latencies = byte_latencies = 0
+    for place in range(first, end):
+        wanted = m[place + WANTED]
+        if p.partitions > 1 and wanted == 0:
+            continue
+        read = m[place + ASKED]
+        channel, gates, unit = m[read + CHANNEL] & LANES, m[read + GATES], m[read + REFRESH]
+        count = accesses_of(q, wanted)
+        note_read(m, gates)
+        opened = 0
+        if not quick:
+            leave_gaps(m, p, gap_of(m, p, k), counters, gates, unit, channel, wanted, free)
+            opened = min(m[read + FIRST] * runs, count)
+        columns, record, row = m[read + COLUMNS], m[read + RECORD], m[read + ROW]
+        came, _, conflict, refreshed, opening = serve(
+            m, q, counters, gates, columns, record, unit, channel, row, count, opened, free, False, quick
+        )
+        came += q.latency_ps
+        m[place + CAME] = came
+        note_fetch(m, p, now, free, came, conflict, refreshed, opening)
+        accesses += count
+        size += wanted
+        latencies += came - free
+        byte_latencies += wanted * (came - free)
+    m[counters + counter.DRAM_READ_BYTES] += accesses << q.access_shift
+    until = free + latencies // lines if lines > 1 else free + latencies
+    hold_mshrs(m, p, k, lines, size, free, until, latencies, byte_latencies)
+
+
+@small_function
+def ask_each(m: Int64Array, p: Parameters, k: int, near: int, now: int, quick: bool) -> None:
+    """Ask for the lines that are pending, in the order in which they were found.
+
+    A constant `quick` leaves out what a steady DRAM (see `DramParameters`) and a kernel without runs do not need.
+    """
+    table = m[scalar.TABLE]
+    end = table + m[scalar.ASKS]
+    m[scalar.ASKS] = 0
+    for first in range(table, end, p.mshr_batch):
+        fetch_each(m, p, k, first, min(first + p.mshr_batch, end), now, quick)
+    for pending in range(table, end):
+        read = m[pending + ASKED]
         there = m[read + THERE]
-        wanted = m[read + WANTED]
         place = m[read + SET]
-        if wanted > 0:
-            if lines == batch:
-                batch = min(left, p.mshr_batch)
-                left -= batch
-                lines = size = latencies = byte_latencies = 0
-                free = admit_misses(m, p, k, batch, now)
-            channel, gates, unit = m[read + CHANNEL] & LANES, m[read + GATES], m[read + REFRESH]
-            count = accesses_of(q, wanted)
-            note_read(m, gates)
-            leave_gaps(m, p, gap, counters, gates, unit, channel, wanted, free)
-            came, _, conflict, refreshed, opening = serve(
-                m,
-                q,
-                counters,
-                gates,
-                m[read + COLUMNS],
-                m[read + RECORD],
-                unit,
-                channel,
-                m[read + ROW],
-                count,
-                min(m[read + FIRST] * runs, count),
-                free,
-                False,
-                steady,
-            )
-            came += q.latency_ps
-            note_fetch(m, p, now, free, came, conflict, refreshed, opening)
-            accesses += count
-            lines += 1
-            size += wanted
-            latencies += came - free
-            byte_latencies += wanted * (came - free)
-            if lines == batch:
-                hold_mshrs(m, p, k, lines, size, free, free + latencies // lines, latencies, byte_latencies)
-            there = max(there, came)
+        if m[pending + WANTED] > 0:
+            there = max(there, m[pending + CAME])
             home = place + (m[read + HOME] - near) * SET_WORDS if p.partitions > 1 else place
             filled(m, home, m[read + WAY], m[read + FILLED_BEFORE], there)
         if p.partitions > 1 and m[read + CROSSING] > 0:
             there = note_crossing(m, p, there, cross(m, p, k, near, m[read + CROSSING], now))
             filled(m, place, m[read + COPY_WAY], m[read + COPIED_BEFORE], there)
         m[read + THERE] = there
-    m[counters + counter.DRAM_READ_BYTES] += accesses << q.access_shift
 
 
 @called
 def ask_lines(m: Int64Array, p: Parameters, k: int, near: int, now: int) -> None:
     """Ask for the lines that are pending, at `now`, from partition `near`."""
-    if p.dram.steady:
+    if p.dram.steady and m[kernel_at(p, k) + KERNEL_RUNS] == 0:
         ask_each(m, p, k, near, now, True)
     else:
         ask_each(m, p, k, near, now, False)

@@ -15,7 +15,7 @@ from simulator.core.compiled import called, small_function
 from simulator.core.dram_state import NEVER
 from simulator.core.in_flight import entry_of
 from simulator.core.l1 import l1_find
-from simulator.core.l2 import NORMAL, READ, note_lane, whole_fetches
+from simulator.core.l2 import note_lane, whole_fetches
 from simulator.core.layout import (
     SET_GROUP_WORDS,
     SM_L1_FREE,
@@ -28,6 +28,7 @@ from simulator.core.layout import (
 from simulator.core.ledger import LINES, note_server
 from simulator.core.line_asks import LANES, ask_lines, fills, to_ask
 from simulator.core.line_table import (
+    ALIKE,
     ANSWERED,
     COMING,
     COPY_WAY,
@@ -46,48 +47,24 @@ from simulator.core.line_table import (
     SET,
     SET_GROUP,
     THERE,
-    WANTED,
     WAY,
+    book_slices,
     list_lines,
-    list_records,
     locate,
     locate_in_l1,
 )
 from simulator.core.places import counters_at, near_partition, sm_at
-from simulator.core.plain_reads import is_plain, look_up, split_lanes
+from simulator.core.plain_reads import look_up, split_lanes
 from simulator.core.prefetch import prefetch
-from simulator.core.program import ADDRESS, EXTENT, RECORD_WORDS, REST, STRIDE, THROUGH_L1, high, low
+from simulator.core.program import EXTENT, RECORD_WORDS, high, low
 from simulator.core.sets import DIRTY, SET_WORDS, VALID, nibble
-from simulator.core.state import READ_ROOM, Parameters
-
-KIND = 15 | THROUGH_L1
-"""Operation, hint and way of a record."""
-
-
-@small_function
-def line_reads_of(p: Parameters, program: Int64Array, record: int, last: int, size: int) -> int:
-    """Return how many parts of lines the records `record` to `last` (not included), `size` bytes, read, if it is for
-    `read_lines` or `load_lines` to read them, else 0."""
-    if size > READ_ROOM << p.line_shift or not is_plain(p, READ, NORMAL) or p.group_lines == 1:
-        return 0
-    line_bytes = 1 << p.line_shift
-    kind = READ | (program[record * RECORD_WORDS + REST] & THROUGH_L1)
-    reads = other = beyond = 0
-    for word in range(record * RECORD_WORDS, last * RECORD_WORDS, RECORD_WORDS):
-        extent, address = program[word + EXTENT], program[word + ADDRESS]
-        rows = high(extent)
-        reads += rows
-        beyond |= line_bytes - low(extent) - (address & (line_bytes - 1))  # negative where it reads two lines
-        other |= (program[word + REST] ^ kind) & KIND
-        other |= (program[word + STRIDE] & (line_bytes - 1)) * (rows - 1)
-    return reads if (beyond >= 0) & (other == 0) & (reads <= READ_ROOM) else 0
+from simulator.core.state import Parameters
 
 
 @small_function
 def find_in_l1(m: Int64Array, p: Parameters, k: int, sm: int, count: int, now: int) -> None:
     """Leave of the sectors listed those that neither the SM's L1 has, nor any SM of its coalescer has asked for."""
-    locate_in_l1(m, p, sm, count)
-    table = p.at.reads
+    table = m[scalar.TABLE]
     for read in range(table, table + count):
         loaded, missing, m[read + NEW] = l1_find(m, p, k, sm, m[read + L1_SET], m[read + L1_TAG], m[read + MASK])
         prefetch(m, loaded)
@@ -110,7 +87,8 @@ def look_for(m: Int64Array, p: Parameters, k: int, near: int, count: int, now: i
     """Look from partition `near` for the first `count` lines listed, and ask for those missing; `single`: they are no
     whole group, else what `rejoin` needs to know of its lanes is kept."""
     counters = counters_at(p, k)
-    table = p.at.reads
+    table = m[scalar.TABLE]
+    missed = 0
     for read in range(table, table + count):
         wanted = m[read + MASK]
         if wanted == 0:
@@ -141,21 +119,20 @@ def look_for(m: Int64Array, p: Parameters, k: int, near: int, count: int, now: i
                     note_lane(m, home, ones(missing), nibble(m[place + DIRTY], way), True)
                 ready = max(ready, came)
         m[read + THERE] = ready
-        to_ask(m, p, read)
-        m[read + WANTED] = 0
+        missed += ones(missing)
         if missing:
-            m[counters + counter.READ_SECTOR_MISSES] += ones(missing)
             if p.fetch_sectors > 1:
                 valid = nibble(m[place + VALID], way)
                 missing = whole_fetches(p, missing) & ~(valid & ~missing)
                 m[place + VALID] |= missing << (4 * way)
-            m[read + WANTED] = ones(missing) << p.sector_shift
-            m[scalar.MISSING] += 1
             fills(m, read, WAY, place, way)
-        m[read + CROSSING] = ones(crossing) << p.sector_shift
-        if crossing:
-            m[counters + counter.FAR_SECTORS] += ones(crossing)
-            fills(m, read, COPY_WAY, copy, copied)
+        to_ask(m, read, ones(missing) << p.sector_shift)
+        if p.partitions > 1:
+            m[read + CROSSING] = ones(crossing) << p.sector_shift
+            if crossing:
+                m[counters + counter.FAR_SECTORS] += ones(crossing)
+                fills(m, read, COPY_WAY, copy, copied)
+    m[counters + counter.READ_SECTOR_MISSES] += missed
     ask_lines(m, p, k, near, now)
 
 
@@ -196,7 +173,7 @@ def move(
     l1_start = l1_free = max(m[l1], now * TICKS_PER_PS)
     arrival = served = there = now
     total = from_l2 = requests = held = waited = 0
-    read = p.at.reads
+    read = m[scalar.TABLE]
     for word in range(record * RECORD_WORDS, last * RECORD_WORDS, RECORD_WORDS):
         rows, row_bytes = high(program[word + EXTENT]), low(program[word + EXTENT])
         size = moved = asked = rows * row_bytes
@@ -248,15 +225,67 @@ def move(
     return arrival, entry_of(from_l2, requests)
 
 
+@small_function
+def move_alike(
+    m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, last: int, now: int
+) -> tuple[int, int]:
+    """Do as `move` does for records of one row of one length around L1: in vector code."""
+    counters = counters_at(p, k)
+    port = sm_at(p, sm) + SM_PORT_FREE
+    size = low(program[record * RECORD_WORDS + EXTENT])
+    l2_free, port_free = max(m[scalar.L2_FREE], now * TICKS_PER_PS), max(m[port], now * TICKS_PER_PS)
+    l2_ticks, port_ticks = (size * p.l2_ticks_per_kib + 1023) >> 10, (size * p.port_ticks_per_kib + 1023) >> 10
+    l2_hit_ps = p.l2_hit_ps
+    arrival = served = there = now
+    held = waited = 0
+    table, count = m[scalar.TABLE], last - record
+    for number in range(count):
+        done = max(m[table + number + SERVED], m[table + number + THERE])
+        served = max(served, m[table + number + SERVED])
+        there = max(there, done)
+        moved = max(l2_free + (number + 1) * l2_ticks, port_free + (number + 1) * port_ticks)
+        done = max(done, (moved >> 10) + 1) + l2_hit_ps
+        arrival = max(arrival, done)
+        held += (size * (done - now)) >> 10
+        waited += (done - now) >> 10
+    l2_free += count * l2_ticks
+    port_free += count * port_ticks
+    note_server(m, counter.L2_BANDWIDTH, served)
+    note_server(m, LINES, there)
+    note_server(m, counter.L2_BANDWIDTH, l2_free >> 10)
+    note_server(m, counter.SM_PORT, port_free >> 10)
+    m[scalar.L2_FREE] = l2_free
+    m[port] = port_free
+    m[counters + counter.L2_BUSY_TICKS] += count * l2_ticks
+    m[counters + counter.PORT_BUSY_TICKS] += count * port_ticks
+    m[counters + counter.RECORDS] += count
+    m[counters + counter.READ_RECORDS] += count
+    m[counters + counter.SM_READ_BYTES] += count * size
+    m[counters + counter.L2_READ_BYTES] += count * size
+    m[counters + counter.OUTSTANDING] += held
+    m[counters + counter.REQUEST_OUTSTANDING] += waited
+    return arrival, entry_of(count * size, count)
+
+
+@small_function
+def count_reads(m: Int64Array, p: Parameters, k: int, reads: int) -> None:
+    """Count lines looked up."""
+    m[counters_at(p, k) + counter.LINES] += reads
+    m[scalar.ACCESSES] += reads
+
+
 @called
 def read_lines(
     m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, last: int, reads: int, now: int
 ) -> tuple[int, int]:
-    """Issue the records `record` to `last` (not included) around L1, which make `reads` `line_reads_of`; return when
-    all their bytes have arrived (ps), and what is on its way to the SM (`entry_of`)."""
+    """Issue the records `record` to `last` (not included) around L1, whose `reads` lines have been listed and located;
+    return when all their bytes have arrived (ps), and what is on its way to the SM (`entry_of`)."""
     near = near_partition(p, sm)
-    list_records(m, p, program, record, last, reads)
-    look_for_listed(m, p, k, near, reads, now)
+    count_reads(m, p, k, reads)
+    book_slices(m, p, k, reads, now)
+    look_for(m, p, k, near, reads, now, True)
+    if m[m[scalar.TABLE] + ALIKE]:
+        return move_alike(m, p, program, k, sm, record, last, now)
     return move(m, p, program, k, sm, record, last, now, False)
 
 
@@ -266,19 +295,11 @@ def load_lines(
 ) -> tuple[int, int]:
     """Do as `read_lines` does for reads through L1."""
     near = near_partition(p, sm)
-    list_records(m, p, program, record, last, reads)
+    count_reads(m, p, k, reads)
     find_in_l1(m, p, k, sm, reads, now)
-    look_for_listed(m, p, k, near, reads, now)
+    book_slices(m, p, k, reads, now)
+    look_for(m, p, k, near, reads, now, True)
     return move(m, p, program, k, sm, record, last, now, True)
-
-
-@small_function
-def look_for_listed(m: Int64Array, p: Parameters, k: int, near: int, count: int, now: int) -> None:
-    """Count, locate and look for the first `count` lines listed."""
-    m[counters_at(p, k) + counter.LINES] += count
-    m[scalar.ACCESSES] += count
-    locate(m, p, k, near, count, now)
-    look_for(m, p, k, near, count, now, True)
 
 
 @called
@@ -298,12 +319,14 @@ def read_part(
     near = near_partition(p, sm)
     count = list_lines(m, p, group, low, high)
     if through_l1:
+        locate_in_l1(m, p, sm, count)
         find_in_l1(m, p, k, sm, count, now)
-    served = locate(m, p, k, near, count, now)
+    locate(m, p, near, count)
+    served = book_slices(m, p, k, count, now)
     note_server(m, counter.L2_BANDWIDTH, served)
     look_for(m, p, k, near, count, now, False)
     ready = max(now, served)
-    table = p.at.reads
+    table = m[scalar.TABLE]
     for read in range(table, table + count):
         if through_l1:
             m[scalar.MOVED] += m[read + MOVED]

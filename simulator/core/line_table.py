@@ -1,4 +1,7 @@
-"""The table of the lines that an SM reads at once: a column of READ_ROOM words for each thing that is known of a line.
+"""The table of the lines that an SM reads at once: a column of words for each thing that is known of a line.
+
+There are two: while one is worked on, the other is filled for what comes next (core/line_ahead.py), and the scalar
+TABLE says which is which.
 
 Columns, so that the loops that fill them, without branches, become vector code: where a line is in L1, L2 and DRAM
 takes some hundred steps to find out, eight lines at a time.
@@ -6,7 +9,7 @@ takes some hundred steps to find out, eight lines at a time.
 
 from __future__ import annotations
 
-from simulator.core import counter
+from simulator.core import counter, scalar
 from simulator.core.bitwise import ones
 from simulator.core.coalescer import coalescer_entry
 from simulator.core.compiled import small_function
@@ -18,7 +21,7 @@ from simulator.core.places import counters_at, slice_at
 from simulator.core.prefetch import prefetch
 from simulator.core.program import ADDRESS, EXTENT, RECORD_WORDS, STRIDE, high, low
 from simulator.core.sets import ORDER, SET_WORDS
-from simulator.core.state import READ_ROOM, TABLE_COLUMNS, Parameters
+from simulator.core.state import COLUMN_WORDS, TABLE_COLUMNS, Parameters
 
 (
     LINE,
@@ -38,13 +41,14 @@ from simulator.core.state import READ_ROOM, TABLE_COLUMNS, Parameters
     CHANNEL,
     ROW,
     FIRST,  # whether it is the first line of its group in its channel
-    WANTED,  # bytes of it that DRAM has to send; 0: none
-    WAY,  # where they go, and when the latest fill of that set before arrives
+    WAY,  # where what DRAM sends goes, and when the latest fill of that set before arrives
     FILLED_BEFORE,
     CROSSING,  # bytes that cross from its home (0: none), and where they go, likewise
     COPY_WAY,
     COPIED_BEFORE,
-    ASKED,  # no column of a line: the lines that are pending, one after the other
+    ASKED,  # not of that line: the pending lines, one after the other, the bytes that DRAM has to send (0: none), and
+    WANTED,  # when they come (ps)
+    CAME,
     L1_SET,  # of a load through L1: place of its set there, and its tag
     L1_TAG,
     MOVED,  # bytes of it that L1 does not have
@@ -52,7 +56,8 @@ from simulator.core.state import READ_ROOM, TABLE_COLUMNS, Parameters
     LOADED,  # place of the word that says when L1 has it
     NEW,  # whether L1 had nothing of it
     ENTRY,  # place of its entry in the coalescer
-) = range(0, TABLE_COLUMNS * READ_ROOM, READ_ROOM)
+    ALIKE,  # of the first line alone: whether all are of records of one row of one length
+) = range(0, TABLE_COLUMNS * COLUMN_WORDS, COLUMN_WORDS)
 
 ANSWERED = -1
 """In place of when its slice has served a line: L1 or the coalescer has what L2 would be asked for."""
@@ -68,7 +73,7 @@ def sectors_of(p: Parameters, address: int, size: int) -> int:
 @small_function
 def list_records(m: Int64Array, p: Parameters, program: Int64Array, record: int, last: int, reads: int) -> None:
     """List the lines of some records, which make `reads` reads of parts of lines."""
-    read = p.at.reads
+    read = m[scalar.TABLE]
     if reads == last - record:
         line_shift = p.line_shift
         for word in range(record * RECORD_WORDS, last * RECORD_WORDS, RECORD_WORDS):
@@ -91,7 +96,7 @@ def list_records(m: Int64Array, p: Parameters, program: Int64Array, record: int,
 def list_lines(m: Int64Array, p: Parameters, group: int, low: int, high: int) -> int:
     """List the lines of the bytes `low` to `high` (included) of a group; return how many."""
     first, last = low >> p.line_shift, high >> p.line_shift
-    table = p.at.reads
+    table = m[scalar.TABLE]
     for lane in range(first, last + 1):
         start = lane << p.line_shift
         below = max(low - start, 0) >> p.sector_shift
@@ -104,7 +109,7 @@ def list_lines(m: Int64Array, p: Parameters, group: int, low: int, high: int) ->
 @small_function
 def locate_in_l1(m: Int64Array, p: Parameters, sm: int, count: int) -> None:
     """Find out where in L1 and the coalescer the first `count` lines listed are, and have that brought near."""
-    table = p.at.reads
+    table = m[scalar.TABLE]
     for read in range(table, table + count):
         m[read + L1_SET], m[read + L1_TAG] = l1_set_of(p, sm, m[read + LINE])
     for read in range(table, table + count):
@@ -119,12 +124,11 @@ def locate_in_l1(m: Int64Array, p: Parameters, sm: int, count: int) -> None:
 
 
 @small_function
-def locate_in_l2(m: Int64Array, p: Parameters, near: int, count: int, now: int) -> None:
+def locate_in_l2(m: Int64Array, p: Parameters, near: int, count: int) -> None:
     """Find out where in L2 the first `count` lines listed are."""
-    table, sets, set_groups = p.at.reads, p.at.sets, p.at.set_groups
+    table, sets, set_groups = m[scalar.TABLE], p.at.sets, p.at.set_groups
     group_lines, slots, inverse = p.group_lines, p.set_groups, p.set_groups_inverse
-    group_line_shift, partitions, sector_shift = p.group_shift - p.line_shift, p.partitions, p.sector_shift
-    ticks_per_kib = p.slice_ticks_per_kib
+    group_line_shift, partitions = p.group_shift - p.line_shift, p.partitions
     for read in range(table, table + count):
         line = m[read + LINE]
         group = line >> group_line_shift
@@ -134,8 +138,6 @@ def locate_in_l2(m: Int64Array, p: Parameters, near: int, count: int, now: int) 
         m[read + HOME] = (turn + scrambled(slot)) & (partitions - 1)
         m[read + SET] = sets + (((line & (group_lines - 1)) * slots + slot) * partitions + near) * SET_WORDS
         m[read + SET_GROUP] = set_groups + slot * SET_GROUP_WORDS
-        m[read + TICKS] = ((ones(m[read + MASK]) << sector_shift) * ticks_per_kib + 1023) >> 10
-        m[read + THERE] = now
     for read in range(table, table + count):
         m[read + SLICE] = slice_at(p, m[read + LINE], near)
 
@@ -143,7 +145,7 @@ def locate_in_l2(m: Int64Array, p: Parameters, near: int, count: int, now: int) 
 @small_function
 def locate_in_dram(m: Int64Array, p: Parameters, count: int) -> None:
     """Find out where in DRAM the first `count` lines listed are."""
-    table, lanes, q = p.at.reads, p.group_lines, p.dram
+    table, lanes, q = m[scalar.TABLE], p.group_lines, p.dram
     for read in range(table, table + count):
         channel_group, access = channel_group_of(q, m[read + GROUP])
         channel, bank, row, first = line_at(q, m[read + LINE] & (lanes - 1), access)
@@ -158,7 +160,7 @@ def locate_in_dram(m: Int64Array, p: Parameters, count: int) -> None:
 @small_function
 def bring_near(m: Int64Array, p: Parameters, near: int, count: int) -> None:
     """Have what L2 and DRAM know of the first `count` lines listed brought into the caches of this processor."""
-    table = p.at.reads
+    table = m[scalar.TABLE]
     for read in range(table, table + count):
         place = m[read + SET]
         prefetch(m, place)
@@ -173,7 +175,11 @@ def bring_near(m: Int64Array, p: Parameters, near: int, count: int) -> None:
 @small_function
 def book_slices(m: Int64Array, p: Parameters, k: int, count: int, now: int) -> int:
     """Book the slices of the first `count` lines listed; return when the last has served its line (ps)."""
-    table = p.at.reads
+    table = m[scalar.TABLE]
+    sector_shift, ticks_per_kib = p.sector_shift, p.slice_ticks_per_kib
+    for read in range(table, table + count):
+        m[read + TICKS] = ((ones(m[read + MASK]) << sector_shift) * ticks_per_kib + 1023) >> 10
+        m[read + THERE] = now
     arrival = now * TICKS_PER_PS
     latest = busy = 0
     for read in range(table, table + count):
@@ -191,10 +197,8 @@ def book_slices(m: Int64Array, p: Parameters, k: int, count: int, now: int) -> i
 
 
 @small_function
-def locate(m: Int64Array, p: Parameters, k: int, near: int, count: int, now: int) -> int:
-    """Find out where the first `count` lines listed are, have that brought near, and book their slices; return as
-    `book_slices`."""
-    locate_in_l2(m, p, near, count, now)
+def locate(m: Int64Array, p: Parameters, near: int, count: int) -> None:
+    """Find out where in L2 and DRAM the first `count` lines listed are, and have that brought near."""
+    locate_in_l2(m, p, near, count)
     locate_in_dram(m, p, count)
     bring_near(m, p, near, count)
-    return book_slices(m, p, k, count, now)

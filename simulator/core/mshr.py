@@ -24,9 +24,9 @@ def lines_of(p: Parameters, lane: int) -> int:
 
 
 @small_function
-def admit_misses(m: Int64Array, p: Parameters, k: int, lines: int, now: int) -> int:
-    """Return when a miss, or several at once, finds as many free MSHRs as it has lines: now, or when enough earlier
-    ones have been answered.
+def admit_misses(m: Int64Array, p: Parameters, k: int, lines: int, now: int, misses: int) -> int:
+    """Return when a miss, or several at once, finds free MSHRs for all its `lines`: now, or when enough earlier ones
+    have been answered.
 
     Misses are admitted in their order: what was given free for one that waited is not there before that time.
     """
@@ -40,7 +40,7 @@ def admit_misses(m: Int64Array, p: Parameters, k: int, lines: int, now: int) -> 
             start = m[scalar.MSHR_ADMITTED] = until
         drop_oldest(m, queue, entries, counters + counter.MISS_QUEUE)
         until = oldest(m, queue, entries, NEVER)
-    m[counters + counter.MSHR_FULL_PS] += (start - now) * lines
+    m[counters + counter.MSHR_FULL_PS] += (start - now) * misses
     return start
 
 
@@ -76,7 +76,7 @@ def take_mshr(m: Int64Array, p: Parameters, k: int, lane: int, size: int, now: i
 @called
 def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size: int, now: int) -> int:
     """Write `size` bytes of a group back to DRAM, once an MSHR is free; return when it was (ps)."""
-    free = admit_misses(m, p, k, lines_of(p, lane), now)
+    free = admit_misses(m, p, k, lines_of(p, lane), now, 1)
     gone = dram_write(m, p, k, group, lane, size, free)
     take_mshr(m, p, k, lane, size, free, gone)
     return free
@@ -86,7 +86,7 @@ def write_back(m: Int64Array, p: Parameters, k: int, group: int, lane: int, size
 def fetch(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, lane: int, size: int, now: int) -> int:
     """Fetch `size` bytes of a group, which `channel_group_of` places, from DRAM, once an MSHR is free; return when they
     are in L2 (ps)."""
-    free = admit_misses(m, p, k, lines_of(p, lane), now)
+    free = admit_misses(m, p, k, lines_of(p, lane), now, 1)
     ready, conflict, refreshed, opening = dram_read(m, p, k, channel_group, access, lane, size, free)
     take_mshr(m, p, k, lane, size, free, ready)
     note_fetch(m, p, now, free, ready, conflict, refreshed, opening)
@@ -99,7 +99,7 @@ def fetch_group(
 ) -> int:
     """Do as `fetch` does for a whole group."""
     lane = np.int64(WHOLE)
-    free = admit_misses(m, p, k, lines_of(p, lane), now)
+    free = admit_misses(m, p, k, lines_of(p, lane), now, 1)
     ready, conflict, refreshed, opening = read_group(m, p, k, channel_group, access, size, free, steady)
     take_mshr(m, p, k, lane, size, free, ready)
     note_fetch(m, p, now, free, ready, conflict, refreshed, opening)

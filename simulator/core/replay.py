@@ -26,11 +26,13 @@ from simulator.core.layout import (
     CONTEXT_NEXT,
     CONTEXT_RING,
     CONTEXT_SM,
+    CONTEXT_WAITS,
     KERNEL_STAGES,
     MAX_CONTEXTS,
     SM_COMPUTE_FREE,
     SM_QUEUE,
     TICKS_PER_PS,
+    WHY_TOTAL,
     Int64Array,
 )
 from simulator.core.ledger import (
@@ -44,9 +46,19 @@ from simulator.core.ledger import (
     pass_on,
     settle_ledger,
     waits,
+    why_at,
+)
+from simulator.core.line_ahead import (
+    NOTHING,
+    list_and_locate,
+    may_be_lines,
+    prepare_next,
+    prepared_step,
+    step_of,
+    take_prepared,
 )
 from simulator.core.line_groups import range_access
-from simulator.core.line_reads import line_reads_of, load_lines, read_lines
+from simulator.core.line_reads import load_lines, read_lines
 from simulator.core.places import context_at, counters_at, kernel_at, sm_at
 from simulator.core.plain_reads import look_ahead
 from simulator.core.prefetch import prefetch
@@ -54,7 +66,6 @@ from simulator.core.program import (
     ADDRESS,
     BARRIER,
     EXTENT,
-    JOINED,
     RECORD_WORDS,
     REST,
     STRIDE,
@@ -68,7 +79,7 @@ from simulator.core.program import (
 )
 from simulator.core.schedule import ended, is_over, leave, place, place_all, starved
 from simulator.core.state import RING, Parameters
-from simulator.core.waiting import ASLEEP, begin_waiting, end_waiting, wait_on, wake_next
+from simulator.core.waiting import ASLEEP, begin_waiting, wake_next
 
 REACHED, COMPLETED, STARVED, LOGGED = 0, 1, 2, 3
 """Why `advance` returned: the time limit, a kernel that ended, a kernel that wants its next chunk of CTAs, a log that
@@ -95,6 +106,18 @@ def wait_for_room(m: Int64Array, p: Parameters, k: int, sm: int, size: int, now:
         until = oldest(m, queue, entries, NEVER)
     full = bytes_held(m, queue) + size // 2 > p.sm_outstanding_bytes
     return until if until < NEVER and (full or is_crowded(m, queue, RING)) else now
+
+
+@small_function
+def wake_another(m: Int64Array, p: Parameters, k: int, sm: int, number: int, found: bool, now: int) -> int:
+    """Return the event of the CTA that is woken up in an SM after that of a number has asked for room, and found it or
+    not; or ASLEEP."""
+    queue, entries = sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm)
+    until = oldest(m, queue, entries, NEVER)
+    room = NEVER  # as `wait_for_room` has it
+    if until < NEVER:
+        room = 0 if is_crowded(m, queue, RING) else 2 * (p.sm_outstanding_bytes - bytes_held(m, queue) + 1)
+    return wake_next(m, p, k, sm, number, found, room, now, until)
 
 
 @called
@@ -162,9 +185,7 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     if asked:
         room_at = wait_for_room(m, p, k, sm, asked, t)
         if room_at > t:
-            wait_on(m, p, sm, number, asked, t)
-            return wake_next(m, p, sm, number, t, room_at)
-        end_waiting(m, p, k, sm, number, t)
+            return wake_another(m, p, k, sm, number, False, t)
         m[context + CONTEXT_ASKED] = 0
     record = m[context + CONTEXT_NEXT]
     end = m[context + CONTEXT_END]
@@ -173,16 +194,16 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     buffer = m[context + CONTEXT_BUFFER]
     stages = m[kernel_at(p, k) + KERNEL_STAGES]
     newest = buffer - 1 if buffer > 0 else stages - 1
+    following = buffer + 1 if buffer + 1 < stages else 0
     if rest & BARRIER and before > t:
         waits(m, context, newest, FOR_EARLIER)
         return before << CONTEXT_BITS | number
-    last = record + 1
-    size = size_of(program, record)
-    cycles = high(rest)
-    while last < end and program[last * RECORD_WORDS + REST] & JOINED:
-        size += size_of(program, last)
-        cycles += high(program[last * RECORD_WORDS + REST])
-        last += 1
+    prepared = record == m[scalar.PREPARED]
+    reads = 0
+    if prepared:
+        last, size, cycles, reads = prepared_step(m)
+    else:
+        last, size, cycles = step_of(program, record, end)
     if op_of(rest) == READ and asked == 0:
         # how much of a read misses L1 is not known before it is issued: it only waits while the SM is full
         asked = 2 if rest & THROUGH_L1 else size
@@ -192,13 +213,22 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
             waits(m, context, newest, FOR_ROOM)
             return begin_waiting(m, p, k, sm, number, asked, t, room_at)
     begin_step(m, t)
-    reads = line_reads_of(p, program, record, last, size)
+    if prepared:
+        take_prepared(m, p)
+    elif may_be_lines(p, size):
+        reads = list_and_locate(m, p, program, sm, record, last, size)
     if reads == 0:
         arrival, entry = issue_all(m, p, program, k, sm, record, last, t)
-    elif rest & THROUGH_L1:
-        arrival, entry = load_lines(m, p, program, k, sm, record, last, reads, t)
     else:
-        arrival, entry = read_lines(m, p, program, k, sm, record, last, reads, t)
+        held = bytes_held(m, sm_at(p, sm) + SM_QUEUE)
+        soon = following != buffer and m[context + CONTEXT_RING + following] <= t
+        fits = held + size + size // 2 <= p.sm_outstanding_bytes
+        prepare_next(m, p, program, context, last, soon and fits and last < end)
+        if rest & THROUGH_L1:
+            arrival, entry = load_lines(m, p, program, k, sm, record, last, reads, t)
+        else:
+            arrival, entry = read_lines(m, p, program, k, sm, record, last, reads, t)
+    m[scalar.STEP_RECORDS] = min(last - record, 64)
     once = arrival
     from_l2 = entry & BYTES
     if from_l2 > 0:
@@ -215,14 +245,13 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     m[context + CONTEXT_DONE] = done
     m[context + CONTEXT_NEXT] = last
     m[context + CONTEXT_RING + buffer] = done
-    following = buffer + 1 if buffer + 1 < stages else 0
     m[context + CONTEXT_BUFFER] = following
     if last == end:
         waits(m, context, buffer, FOR_RECORD)
         return done << CONTEXT_BITS | number
     if size_of(program, last) < 1 << p.group_shift:
         look_ahead(m, p, program, sm, last)
-    for each in range(last + 1, min(end, 2 * last - record), 2):
+    for each in range(2 * last - record, min(end, 3 * last - 2 * record), 2):
         prefetch(program, each * RECORD_WORDS)
     waits(m, context, following, FOR_RECORD)
     return max(t, m[context + CONTEXT_RING + following]) << CONTEXT_BITS | number
@@ -238,31 +267,36 @@ def settle(m: Int64Array, p: Parameters, k: int, now: int) -> None:
     settle_ledger(m, p, k, now)
 
 
+MANY = 512
+"""CTAs with an event, of which those about to come are not in the processor's cache any more."""
+
+
 @small_function
 def foresee(m: Int64Array, p: Parameters, program: Int64Array) -> None:
-    """Have what the event after the first will probably need brought near: its CTA and records.
+    """Have what the event after the first will probably need brought near: its CTA and records, and of those that may
+    follow it the CTA.
 
     Which event that is, is only known once the first has been dealt with, unless the first comes again before it.
     """
     heap = p.at.heap
-    following = min(m[heap + 1], m[heap + 2]) & (MAX_CONTEXTS - 1)
-    context = context_at(p, following)
+    if m[scalar.HEAP] > MANY:
+        for child in range(heap + 3, heap + 7):
+            context = context_at(p, m[child] & (MAX_CONTEXTS - 1))
+            prefetch(m, context)
+            prefetch(m, context + CONTEXT_RING)
+    number = min(m[heap + 1], m[heap + 2]) & (MAX_CONTEXTS - 1)
+    context = context_at(p, number)
     record = m[context + CONTEXT_NEXT] * RECORD_WORDS
-    prefetch(m, context + CONTEXT_RING)
-    prefetch(m, sm_at(p, m[context + CONTEXT_SM]))
-    prefetch(m, sm_at(p, m[context + CONTEXT_SM]) + SM_QUEUE)
+    there = sm_at(p, m[context + CONTEXT_SM])
+    why = why_at(p, number, m[context + CONTEXT_WAITS] & (FOR_ROOM - 1))
+    prefetch(m, there)
+    prefetch(m, there + SM_QUEUE)
+    prefetch(m, why)
+    prefetch(m, why + WHY_TOTAL)
     for ahead in range(4):
         prefetch(program, record + 8 * ahead)
-
-
-@small_function
-def wake_another(m: Int64Array, p: Parameters, sm: int, number: int, t: int) -> None:
-    """Give the next CTA that waits in an SM its event, after that of a number has found room at `t`."""
-    until = oldest(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), NEVER)
-    key = wake_next(m, p, sm, number, t, until)
-    if key != ASLEEP:
-        push(m, p.at.heap, m[scalar.HEAP], key)
-        m[scalar.HEAP] += 1
+    for ahead in range(32, 2 * RECORD_WORDS * m[scalar.STEP_RECORDS], 8):
+        prefetch(program, record + ahead)
 
 
 @small_function
@@ -282,6 +316,7 @@ def advance(
     (REACHED | COMPLETED | STARVED | LOGGED, time); the kernel slot concerned is in scalars[scalar.REPORTED].
     """
     p = parameters[0]
+    m[scalar.PREPARED] = NOTHING
     if m[scalar.WAS_IDLE]:
         begin_ledger(m, p, now)
     place_all(m, p, first, now)
@@ -310,7 +345,10 @@ def advance(
             waited = m[context + CONTEXT_ASKED]
             again = step(m, p, program, number, t)
             if waited and m[context + CONTEXT_ASKED] == 0:
-                wake_another(m, p, m[context + CONTEXT_SM], number, t)
+                following = wake_another(m, p, m[context + CONTEXT_KERNEL], m[context + CONTEXT_SM], number, True, t)
+                if following != ASLEEP:
+                    push(m, p.at.heap, m[scalar.HEAP], following)
+                    m[scalar.HEAP] += 1
             while again == key and m[context + CONTEXT_NEXT] < m[context + CONTEXT_END] and p.log_words == 0:
                 again = step(m, p, program, number, t)  # its next event is the first one again
             if again == ASLEEP:

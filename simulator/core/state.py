@@ -45,8 +45,9 @@ MSHR_RING = 1 << 17
 ASK_ROOM = 64
 """Groups whose fills may be pending (core/asks.py), of 16 words."""
 
-READ_ROOM, TABLE_COLUMNS = 64, 31
-"""Lines read at once, and what is known of one (core/line_table.py)."""
+READ_ROOM, TABLE_COLUMNS, COLUMN_WORDS = 64, 33, 72
+"""Lines read at once, and what is known of one (core/line_table.py): columns a cache line longer than they have to be,
+so that they do not all fall on the same sets of the processor's cache."""
 
 
 ALIGNED, WORD_BYTES = 8, 8
@@ -169,7 +170,7 @@ def laid_out(p: Parameters) -> Parameters:
         "coalescers": -(-p.sms // p.coalescer_sms) * COALESCER_LINES * 4 if p.coalescer_sms else 0,
         "cross": p.partitions,
         "asks": ASK_ROOM * 16,
-        "reads": READ_ROOM * TABLE_COLUMNS,
+        "reads": 2 * COLUMN_WORDS * TABLE_COLUMNS,
         "mshrs": MSHR_RING * 2,
         "set_groups": p.set_groups * SET_GROUP_WORDS,
         "sets": p.group_lines * p.set_groups * p.partitions * SET_WORDS,
@@ -246,6 +247,7 @@ class State:
         self._empty_caches(p)
         self.free[:] = np.arange(contexts - 1, -1, -1)
         self.scalars[scalar.FREE] = contexts
+        self.scalars[scalar.TABLE] = at.reads
         self.scalars[scalar.MSHR_QUEUE + TURN] = FIRST_TURN
         self.sms[:, SM_ROOM] = SM_CAPACITY
         self.sms[:, SM_QUEUE + TURN] = FIRST_TURN

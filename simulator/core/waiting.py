@@ -1,21 +1,20 @@
-"""CTAs that wait for room in their SM: an arrival wakes one of them up, and the next only as long as there is room.
+"""CTAs that wait for room in their SM: an arrival wakes one of them up, and the next only where it finds room too.
 
 All that wait in an SM wait for one arrival, the oldest in flight, and ask in the order of their numbers.  So only the
-first has an event, and whether it then finds room or not, the next is woken up that may find some: who asks for no less
-than was refused at that time will not.
+first has an event, and once it has asked, the next that there is room for has one at that time, or the first at the
+next arrival.
 """
 
 from __future__ import annotations
 
 from simulator.core import counter
 from simulator.core.compiled import called, small_function
-from simulator.core.dram_state import NEVER
 from simulator.core.layout import CONTEXT_BITS, WAITING_HEADER, Int64Array
 from simulator.core.places import counters_at, waiting_at
 from simulator.core.state import Parameters
 
-COUNT, SINCE, REFUSED, REFUSED_AT, WAITING = 0, 1, 2, 3, WAITING_HEADER
-"""Of an SM: how many wait, and since when (ps); the least that was refused at a time; a word for each, in order."""
+COUNT, SINCE, WAITING = 0, 1, WAITING_HEADER
+"""Of an SM: how many wait, and since when (ps); then a word for each, in order."""
 
 NUMBER_SHIFT, AWAKE = 48, 1 << 47
 """Such a word is the CTA's number, whether it has an event, and what it asks for (bytes)."""
@@ -32,23 +31,12 @@ def note_waiting(m: Int64Array, p: Parameters, k: int, sm: int, now: int) -> Non
     m[waiting + SINCE] = now
 
 
-@small_function
-def refuse(m: Int64Array, waiting: int, asked: int, now: int) -> None:
-    """Keep that there was no room for what a CTA asked for."""
-    if m[waiting + REFUSED_AT] == now:
-        m[waiting + REFUSED] = min(m[waiting + REFUSED], asked)
-    else:
-        m[waiting + REFUSED] = asked
-        m[waiting + REFUSED_AT] = now
-
-
 @called
 def begin_waiting(m: Int64Array, p: Parameters, k: int, sm: int, number: int, asked: int, now: int, until: int) -> int:
     """Let a CTA wait that was refused `asked` bytes, of which some may arrive at `until`; return its event, or ASLEEP
     where another one has it."""
     note_waiting(m, p, k, sm, now)
     waiting = waiting_at(p, sm)
-    refuse(m, waiting, asked, now)
     first = waiting + WAITING
     place = first + m[waiting + COUNT]
     m[waiting + COUNT] += 1
@@ -64,40 +52,27 @@ def begin_waiting(m: Int64Array, p: Parameters, k: int, sm: int, number: int, as
 
 
 @called
-def place_of(m: Int64Array, p: Parameters, sm: int, number: int) -> int:
-    """Return the place of the word of a CTA that waits."""
-    place = waiting_at(p, sm) + WAITING
+def wake_next(
+    m: Int64Array, p: Parameters, k: int, sm: int, number: int, found: bool, room: int, now: int, until: int
+) -> int:
+    """Return the event of the CTA to be woken up after one of that number has asked, and `found` room, so that it waits
+    no longer, or has not: the next that asks for less than `room`, now, or the first, at the next arrival (`until`);
+    ASLEEP where there is none, or it has it."""
+    waiting = waiting_at(p, sm)
+    first = place = waiting + WAITING
     while m[place] >> NUMBER_SHIFT != number:
         place += 1
-    return place
-
-
-@called
-def end_waiting(m: Int64Array, p: Parameters, k: int, sm: int, number: int, now: int) -> None:
-    """Let a CTA that found room wait no longer."""
-    note_waiting(m, p, k, sm, now)
-    waiting = waiting_at(p, sm)
-    m[waiting + COUNT] -= 1
-    for place in range(place_of(m, p, sm, number), waiting + WAITING + m[waiting + COUNT]):
-        m[place] = m[place + 1]
-
-
-@called
-def wait_on(m: Int64Array, p: Parameters, sm: int, number: int, asked: int, now: int) -> None:
-    """Let a CTA wait on that was woken up, and refused `asked` bytes again."""
-    refuse(m, waiting_at(p, sm), asked, now)
-    m[place_of(m, p, sm, number)] &= ~AWAKE
-
-
-@called
-def wake_next(m: Int64Array, p: Parameters, sm: int, number: int, now: int, until: int) -> int:
-    """Return the event of the CTA to be woken up after one of that number has asked, now or at the next arrival,
-    `until`; ASLEEP where there is none, or it has it."""
-    waiting = waiting_at(p, sm)
-    first = waiting + WAITING
-    refused = m[waiting + REFUSED] if m[waiting + REFUSED_AT] == now else NEVER
-    place, end = first, first + m[waiting + COUNT]
-    while place < end and (m[place] >> NUMBER_SHIFT <= number or m[place] & (AWAKE - 1) >= refused):
+    if found:
+        note_waiting(m, p, k, sm, now)
+        m[waiting + COUNT] -= 1
+    end = first + m[waiting + COUNT]
+    if found:
+        for each in range(place, end):
+            m[each] = m[each + 1]
+    else:
+        m[place] &= ~AWAKE
+        place += 1
+    while place < end and m[place] & (AWAKE - 1) >= room:
         place += 1
     when = now
     if place == end:

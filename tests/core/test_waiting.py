@@ -26,13 +26,8 @@ def begin(m, parameters, number, asked, now, until):
 
 
 @numba.njit
-def ask_again(m, parameters, number, asked, granted, now, until):
-    p = parameters[0]
-    if granted:
-        waiting.end_waiting(m, p, 0, SM, number, now)
-    else:
-        waiting.wait_on(m, p, SM, number, asked, now)
-    return waiting.wake_next(m, p, SM, number, now, until)
+def ask_again(m, parameters, number, granted, room, now, until):
+    return waiting.wake_next(m, parameters[0], 0, SM, number, granted, room, now, until)
 
 
 class _Sm:
@@ -68,7 +63,7 @@ class _Sm:
                 room -= asked
                 granted.append(number)
                 del self.asked[number]
-            self.note(ask_again(self.m, self.record, number, asked, fits, now, until))
+            self.note(ask_again(self.m, self.record, number, fits, room + 1, now, until))
         return granted
 
 
@@ -78,7 +73,7 @@ def device() -> Device:
 
 
 def test_one_that_asks_for_less_is_woken_up_behind_one_that_is_refused(device: Device) -> None:
-    """At 100 ps there are 60 bytes: 3 wants 80, 5 wants 90 (and is left asleep), 7 takes 40, 9 then finds too few."""
+    """At 100 ps there are 60 bytes: 3 wants 80, 5 wants 90, 7 takes 40, 9 then finds too few."""
     sm = _Sm(device)
     for number, asked in ((5, 90), (9, 30), (3, 80), (7, 40)):
         sm.begin(number, asked, 50, 100)
