@@ -265,7 +265,9 @@ class _Pool:
 
     def trim(self, state: State, slots: list[int]) -> None:
         """Drop the records and CTA numbers before the first that a resident or waiting CTA still needs."""
-        resident = np.setdiff1d(np.arange(len(state.free)), state.free[: state.scalars[scalar.FREE]])
+        free = np.zeros(len(state.free), np.bool_)
+        free[state.free[: state.scalars[scalar.FREE]]] = True
+        resident = np.flatnonzero(~free)
         kernels = state.kernels[slots]
         waiting = kernels[kernels[:, KERNEL_PENDING] < kernels[:, KERNEL_LAST], KERNEL_PENDING]
         ctas = int(waiting.min(initial=len(self.starts)))
