@@ -11,7 +11,7 @@ from simulator.core.layout import Int64Array
 NEVER = 1 << 62
 
 FLOOR, SHIFT, LATEST, APART, GATE_WORDS = 0, 1, 2, 3, 4
-"""A gate, see core/gates.py; the times of its lanes follow, while it is not `APART` as their complements."""
+"""A gate, see core/gates.py; the times of its lanes follow."""
 
 BUS, COMMAND, ACTIVATE, FIRST_OF_BANK_GROUPS = 0, 1, 2, 3
 """Gates of a channel group: data bus, row command bus, activates; then per bank group its columns and activates."""
@@ -142,8 +142,6 @@ def fill_dram(words: Int64Array, p: DramParameters) -> None:
     """
     bank = words[p.bank_at : p.refresh_at].reshape(p.channel_groups, p.banks, 1 + p.group_channels, BANK_WORDS)
     bank[..., ROW] = bank[..., OLD_ROW] = -1
-    gates = words[p.gates_at - 1 : p.gates_at - 1 + p.channel_groups * p.group_words].reshape(p.channel_groups, -1)
-    gates[:, 1:].reshape(p.channel_groups, -1, p.gate_words)[..., APART] = 1
     refresh = words[p.refresh_at : p.waiting_at].reshape(p.channel_groups, p.refresh_units, REFRESH_WORDS)
     interval = p.refresh_period_ps + p.refresh_lost_ps
     turns = p.refresh_units if p.refresh_units > 1 else p.channel_groups

@@ -18,22 +18,15 @@ from simulator.core.dram_state import APART, FLOOR, GATE_WORDS, LATEST, SHIFT
 from simulator.core.layout import Int64Array
 
 
-@called
-def put_together(m: Int64Array, gate: int, lanes: int) -> None:
-    """Have a gate that was taken apart hold the latest of the times of its `lanes`, and a function for all of them."""
-    latest = 0
-    for place in range(gate + GATE_WORDS, gate + GATE_WORDS + lanes):
-        latest = max(latest, m[place])
-        m[place] = ~m[place]
-    m[gate + LATEST] = latest
-    m[gate + APART] = 0
-
-
 @small_function
 def use_all(m: Int64Array, gate: int, lanes: int, now: int, cost: int) -> int:
     """Use a gate of all `lanes` of a channel group for `cost`; return when the last of them can begin (ps)."""
     if m[gate + APART]:
-        put_together(m, gate, lanes)
+        m[gate + APART] = 0
+        latest = m[gate + GATE_WORDS]
+        for lane in range(1, lanes):
+            latest = max(latest, m[gate + GATE_WORDS + lane])
+        m[gate + LATEST] = latest
     floor = m[gate + FLOOR]
     shift = m[gate + SHIFT]
     m[gate + FLOOR] = max(floor, now - shift)
@@ -46,7 +39,7 @@ def take_apart(m: Int64Array, gate: int, lanes: int) -> None:
     """Apply a gate's function to each of its `lanes`, whose times are from then on what they say."""
     floor, shift = m[gate + FLOOR], m[gate + SHIFT]
     for place in range(gate + GATE_WORDS, gate + GATE_WORDS + lanes):
-        m[place] = max(~m[place], floor) + shift
+        m[place] = max(m[place], floor) + shift
     m[gate + FLOOR] = m[gate + SHIFT] = 0
     m[gate + APART] = 1
 
@@ -55,7 +48,7 @@ def take_apart(m: Int64Array, gate: int, lanes: int) -> None:
 def use_lane(m: Int64Array, gate: int, lane: int, lanes: int, now: int, cost: int) -> int:
     """Use a gate of one of the `lanes` of a channel group for `cost`; return when it can begin (ps)."""
     place = gate + GATE_WORDS + lane
-    if m[place] < 0:
+    if m[gate + APART] == 0:
         take_apart(m, gate, lanes)
     begin = max(m[place], now)
     m[place] = begin + cost
