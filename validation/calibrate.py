@@ -4,8 +4,9 @@ Coordinate search, per framework and kernel family, for the scalars of `GRID` th
 |log(predicted / measured)| over validation/calibration_sample.csv, which holds calibration rows of A100 and H100 only,
 of every element type and up to 1 ms.  At most six scalars per pair, those read off the same rows included (which the
 file names); the same on every device.  With families or pairs (FRAMEWORK.FAMILY) named, the others keep theirs, and so
-do scalars that are not in `GRID`.  --near starts at the scalars of the file instead of those of `START`.  --held fits
-nothing: it prints what the scalars of the file leave on the rows that no fit sees.  A scalar at an end of its grid is
+do scalars that are not in `GRID`.  The search starts at the scalars of the file and at those of `START`, and the better
+end counts; with --near at the former alone.  --held fits nothing: it prints what the scalars of the file leave on the
+rows that no fit sees.  A scalar at an end of its grid is
 named: it stands for a cost that is not modelled.  A scalar in `SHARED` is one for all frameworks; it is found first,
 where all of them are fitted, with the least mean of their errors, the others as the file has them.
 """
@@ -17,7 +18,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import product
 from math import log
 from multiprocessing import get_context
 from pathlib import Path
@@ -62,7 +62,6 @@ SHARED = {"gemm": "run_gap_ps"}
 
 DECODE_GRID = {
     "prologue_cycles": [0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000],
-    "warmup_cycles": [0, 1000, 2000, 3000, 4000, 6000, 8000, 10000, 12000, 15000],
     "replay_ps": GRID["replay_ps"],
     "matrix_efficiency": [0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0],
     "fp8_efficiency": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0],
@@ -78,12 +77,10 @@ DECODE_ALONE = {
     "query_cycles": ("trtllm",),
     "other_registers": ("trtllm",),
     "longer_cycles": ("vllm", "trtllm"),
-    "warmup_cycles": ("vllm", "sglang"),
     "fp8_efficiency": ("sglang",),
 }
-"""Scalars of kernels that the other frameworks do not run on calibration GPUs; and three that TensorRT-LLM or vLLM have
-none of, to keep six numbers each: the first CTAs of TensorRT-LLM take no more than the others, and products in fp8 of
-both keep up the share that bf16 does."""
+"""Scalars of kernels that the other frameworks do not run on calibration GPUs; and one that TensorRT-LLM and vLLM have
+none of: their products in fp8 keep up the share that bf16 does."""
 
 START = {
     "prologue_ps": 900_000,
@@ -166,17 +163,25 @@ def fit(
     framework, family = pair
     errors = Errors(framework, family)
     grid = grid_of(family, framework)
-    start = starting(pair, near)
-    if shared and family in shared:
-        start = start.model_copy(update={SHARED[family]: shared[family]})
-    if family == "decode_attention" and not near:
-        best, least = _jointly(errors, grid, start)
-    else:
-        best, least = _replay_too(errors, grid, start)
+    found = []
+    for kept in (True,) if near else (True, False):
+        start = starting(pair, kept)
+        if shared and family in shared:
+            start = start.model_copy(update={SHARED[family]: shared[family]})
+        found.append(_descend(errors, grid, start, not kept and family == "decode_attention"))
+    best, least = min(found, key=lambda pair: pair[1])
+    return framework, family, best, least
+
+
+def _descend(errors: Errors, grid: Grid, start: Implementation, coarse: bool) -> tuple[Implementation, float]:
+    """Return the best scalars that are found from a start, `coarse`: with one of a few set-ups, and their error."""
+    set_ups = [start.model_copy(update={"prologue_cycles": cycles}) for cycles in (1000, 4000, 6000)]
+    found = (_replay_too(errors, grid, each) for each in (set_ups if coarse else [start]))
+    best, least = min(found, key=lambda pair: pair[1])
     for _ in range(2):
         for name in grid:
             best, least = _walk(errors, grid, name, best, least)
-    return framework, family, best, least
+    return best, least
 
 
 def starting(pair: tuple[str, str], near: bool) -> Implementation:
@@ -197,13 +202,6 @@ def shared_error(family: str, value: float) -> float:
         kept = starting((framework, family), near=True).model_copy(update={SHARED[family]: value})
         total += _replay_too(Errors(framework, family), grid_of(family, framework), kept)[1]
     return total / len(FRAMEWORKS)
-
-
-def _jointly(errors: Errors, grid: Grid, start: Implementation) -> tuple[Implementation, float]:
-    """Return the best of a coarse grid of prologue and warm-up, of which more of one is nearly less of the other."""
-    coarse = product((1000, 4000, 6000), (0, 3000, 6000) if "warmup_cycles" in grid else (0,))
-    tried = [start.model_copy(update={"prologue_cycles": first, "warmup_cycles": second}) for first, second in coarse]
-    return min((_replay_too(errors, grid, each) for each in tried), key=lambda pair: pair[1])
 
 
 def _walk(errors: Errors, grid: Grid, name: str, best: Implementation, least: float) -> tuple[Implementation, float]:
