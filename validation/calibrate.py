@@ -6,9 +6,9 @@ of every element type and up to 1 ms.  At most six scalars per pair, those read 
 file names); the same on every device.  With families or pairs (FRAMEWORK.FAMILY) named, the others keep theirs, and so
 do scalars that are not in `GRID`.  The search starts at the scalars of the file and at those of `START`, and the better
 end counts; with --near at the former alone.  --held fits nothing: it prints what the scalars of the file leave on the
-rows that no fit sees.  A scalar at an end of its grid is
-named: it stands for a cost that is not modelled.  A scalar in `SHARED` is one for all frameworks; it is found first,
-where all of them are fitted, with the least mean of their errors, the others as the file has them.
+rows that no fit sees.  A scalar at an end of its grid is named: it stands for a cost that is not modelled.  A scalar in
+`SHARED` is one for all frameworks; it is found first, where all of them are fitted, with the least mean of their
+errors, the others as the file has them.
 """
 
 from __future__ import annotations
