@@ -9,7 +9,7 @@ and then over warps (SwapsMmaAbForGeneration in fmhaKernels.cuh); more are its r
 from __future__ import annotations
 
 from simulator.hardware import Hardware
-from simulator.lowering.decode_tile import Tile, step_of
+from simulator.lowering.decode_tile import EXCHANGE_CYCLES, Tile, step_of
 from simulator.workload.operators import AttentionShape
 
 HAND_OVERS, HAND_OVER_CYCLES = 5, 111  # of an mbarrier, arrival and wait (57.7 ns of a B300 at 1920 MHz, QuickRunCUDA)
@@ -18,7 +18,6 @@ INSTRUCTION_CYCLES, COLUMNS_PER_CLOCK = 44, 2  # of it at least, and columns a c
 MOST_SWAPPED = 32  # queries of a tile that are columns
 LANES, SHUFFLES = 32, 5  # of a warp; by which a number of each lane is reduced over them, one of the SM a clock
 REDUCTIONS = 2  # maxima and sums
-EXCHANGE_CYCLES = 59  # between warps: a barrier of four and a load from shared memory (QuickRunCUDA, B300)
 
 
 def product_cycles(shape: AttentionShape, tile: Tile) -> int:

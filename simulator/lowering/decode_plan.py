@@ -21,6 +21,7 @@ from simulator.lowering.decode_flashinfer import flashinfer_plan, vector_plan
 from simulator.lowering.decode_tile import (
     BLACKWELL,
     CONSUMER_BLACKWELL,
+    EXCHANGE_CYCLES,
     HOPPER,
     PRODUCT_CYCLES,
     Plan,
@@ -42,7 +43,6 @@ HYBRID_MODELS = ((256, 3), (256, 6))  # head size and group of models that SGLan
 TRITON_HEADS, TRITON_SPLITS = 16, 8  # query heads of a CTA, most splits
 TRITON_PASSES = 4  # of operands through shared memory: K and V go in and out, and each of four warps reads all of Q
 TRITON_EXCHANGES = 5  # between warps in a step: K, V, maxima, sums and weights, each written, waited for and read
-EXCHANGE_CYCLES = 59  # 30 of a barrier of four warps, 29 of a load from shared memory (QuickRunCUDA, B300)
 PRODUCT_COLUMNS = 16  # of an instruction that multiplies, each of which waits for the one before (warpsPerTileV2)
 BLACKWELL_PRODUCT_CYCLES = 21  # for that, in place of PRODUCT_CYCLES, on data-centre Blackwell: B300 (QuickRunCUDA)
 TRITON_GROUPS = (5,)  # groups of models with windowed layers, all of whose layers go to Triton on sm_120

@@ -19,6 +19,7 @@ from simulator.lowering.decode_tile import (
     BLACKWELL,
     CONSUMER_BLACKWELL,
     HOPPER,
+    SHARED_LOAD_CYCLES,
     VECTOR_BYTES,
     Plan,
     Tile,
@@ -48,7 +49,6 @@ XQA_KEY_BYTES = 128  # of a key that a warp of mha.cu loads at once (preferedKHe
 XQA_MAXIMA = 8  # of splits that a warp of mha.cu reads at once (mergeRowMax)
 XQA_MERGING_STEPS = 3  # of a lane of mha.cu for an element: to float, by its scale, to the sum
 XQA_MERGING_WARPS = 8  # of mha_sm90.cu, which share the query heads of a part (nbMathWarps)
-SHARED_LOAD_CYCLES = 29  # QuickRunCUDA, B300
 XQA_MERGED = 4  # parts that mha_sm90.cu has in shared memory at once (MultiBlockSMem::nbBuf)
 XQA_QUERY_WARPS, XQA_HIDDEN_STEPS = 2, 2  # of mha_sm90.cu; reads of its queries beside those of page and keys
 SINKS_HEAD = 64  # head size that TensorRT-LLM is measured with attention sinks for

@@ -14,14 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simulator.hardware import Dtype, Hardware
-from simulator.lowering.decode_tile import BLACKWELL, CONSUMER_BLACKWELL, HOPPER
+from simulator.lowering.decode_tile import BLACKWELL, CONSUMER_BLACKWELL, HOPPER, SCHEDULERS
 from simulator.lowering.elementwise import KvWriteKernel
 from simulator.lowering.implementation import Framework
 from simulator.workload.operators import AttentionShape
 
 MOST_THREADS = 512
 VECTOR = 8  # elements that a thread copies at once
-SCHEDULERS = 4  # of an SM, each with a fourth of its warps
 WARP = 32
 
 
@@ -34,9 +33,9 @@ class Issued:
     special: int
 
     def cycles(self, hardware: Hardware) -> int:
-        """Return the cycles of one scheduler, which has 16 lanes for integers and 4 for what is special (CUDA C++
-        Programming Guide, throughput of native arithmetic instructions: 64 and 16 results a clock and SM); consumer
-        Blackwell has twice as many for integers (RTX Blackwell GPU Architecture white paper)."""
+        """Return the cycles of one scheduler, which has a fourth of an SM's warps, 16 lanes for integers and 4 for what
+        is special (CUDA C++ Programming Guide, throughput of native arithmetic instructions: 64 and 16 results a clock
+        and SM); consumer Blackwell has twice as many for integers (RTX Blackwell GPU Architecture white paper)."""
         each = 1 if hardware.compute_capability >= CONSUMER_BLACKWELL else 2
         return self.instructions * each + self.special * (8 - each)
 
