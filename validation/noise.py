@@ -2,7 +2,7 @@
 
 Products of up to 8 rows differ in nothing that a kernel's tiles would show, nor do those of 9 to 16.  Per GPU and
 framework this prints the mean distance of their measured times from the median of the same n and k, over bf16 products
-with weights over 4 MB: what no prediction that knows the shape alone comes below.
+with weights over 4 MB: what no prediction that knows n and k alone comes below.
 """
 
 from __future__ import annotations
