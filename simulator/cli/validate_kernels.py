@@ -43,6 +43,7 @@ class KernelOptions:
     without: tuple[str, ...]
     without_sample: int | None
     sample: int | None
+    part_sample: int
     seed: int
     longest: str | None
     jobs: int
@@ -66,6 +67,13 @@ def kernel_options(function: F) -> F:
             type=click.IntRange(1),
             metavar="N",
             help=f"Draw N rows a suite, evenly over GPUs, frameworks, types and sizes [default: {DEFAULT_SAMPLE}].",
+        ),
+        click.option(
+            "--part-sample",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Draw N more rows where a limit stands for a small part of a suite (gemm: m <= 64, weights over 4 MB);"
+            " they count in that part alone.",
         ),
         click.option("--all", "every", is_flag=True, help="Every row."),
         click.option("--seed", type=int, metavar="N", help="Seed of the draw [default: 0]."),
@@ -98,6 +106,8 @@ def kernel_choice(suites: tuple[str, ...], common: Json, kernel: Json) -> Kernel
     """Return the options given; raises ConfigError where two exclude each other."""
     if kernel["every"] and kernel["sample"] is not None:
         raise ConfigError("--sample and --all exclude each other; give one")
+    if kernel["part_sample"] is not None and (kernel["every"] or kernel["transcribed"]):
+        raise ConfigError("--part-sample draws from the database; leave out --all and --transcribed")
     if kernel["without_sample"] is not None and not kernel["without"]:
         raise ConfigError("--without-sample needs --without; say which mechanisms to switch off")
     return KernelOptions(
@@ -107,6 +117,7 @@ def kernel_choice(suites: tuple[str, ...], common: Json, kernel: Json) -> Kernel
         without=MECHANISMS if ALL in kernel["without"] else tuple(dict.fromkeys(kernel["without"])),
         without_sample=kernel["without_sample"],
         sample=None if kernel["every"] else kernel["sample"] or DEFAULT_SAMPLE,
+        part_sample=kernel["part_sample"] or 0,
         seed=kernel["seed"] or 0,
         longest=kernel["longest"],
         jobs=processes(kernel["jobs"]),
@@ -163,7 +174,9 @@ def _plan(options: KernelOptions) -> Plan:
             raise ConfigError(f"--longest: {error}") from error
         if longest_s <= 0:
             raise ConfigError(f"--longest: must be positive (given {options.longest})")
-    selection = Selection(options.sample, options.seed, options.devices, options.frameworks, longest_s)
+    selection = Selection(
+        options.sample, options.seed, options.devices, options.frameworks, longest_s, options.part_sample
+    )
     if options.transcribed:
         source: database.Database | Path = transcribed.path()
     else:
@@ -220,6 +233,7 @@ def command_line(options: KernelOptions) -> str:
     words += [f"--hardware {name}" for name in options.devices]
     words += [f"--framework {name}" for name in options.frameworks]
     words += ["--all"] if options.sample is None else [f"--sample {options.sample}", f"--seed {options.seed}"]
+    words += [f"--part-sample {options.part_sample}"] if options.part_sample else []
     words += [f'--longest "{options.longest}"'] if options.longest else []
     words += ["--transcribed"] if options.transcribed else []
     words += [f'--set "{change}"' for change in options.overrides]

@@ -161,6 +161,7 @@ MISTAKES = [
     (("validate", "gemm", "--transcribed", "--set", "l2.sise=3"), "l2.sise"),
     (("validate", "gemm", "--transcribed", "--without", "luck"), "'luck'"),
     (("validate", "gemm", "--transcribed", "--without-sample", "3"), "needs --without"),
+    (("validate", "gemm", "--transcribed", "--part-sample", "3"), "draws from the database"),
     (("validate", "gemm", "--transcribed", "--gate", "none.json"), "none.json"),
     (("validate", "gemm", "--transcribed", "--checkpoint", "notes.txt"), "notes.txt: line 1: not a checkpoint"),
     (("validate", "gemm", "--transcribed", "--checkpoint", "none/x"), "none' does not exist; create it first"),

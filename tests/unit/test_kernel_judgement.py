@@ -16,7 +16,7 @@ from simulator.report.accuracy_summary import summary
 from simulator.report.values import DASH
 from simulator.run.cases import DecodeAttentionCase, GemmCase
 from simulator.validation.kernels import cells, gate
-from simulator.validation.kernels.baselines import best_line, least_bytes, line_error, roofline_s
+from simulator.validation.kernels.baselines import best_line, least_bytes, line_error, line_of_others_error, roofline_s
 from simulator.validation.kernels.cells import Judged
 from simulator.validation.kernels.known_gaps import KNOWN_GAPS, known_gap
 from simulator.validation.kernels.rows import CALIBRATION, TEST, MeasuredRow
@@ -40,6 +40,7 @@ def test_errors_of_a_cell() -> None:
     assert found["p90"] == pytest.approx(0.42)
     assert found["roofline"] == pytest.approx(0.5)
     assert found["line"] == pytest.approx(0, abs=1e-9)
+    assert found["line_of_others"] == pytest.approx(0, abs=1e-9)
     assert (found["beats_line"], found["within_target"]) == (False, True)
     assert cells.errors([judged(1.3)])["line"] is None
 
@@ -59,6 +60,13 @@ def test_targets_are_for_bf16_test_rows_and_parts_hold_what_they_say() -> None:
     assert found[narrow, CALIBRATION, "bf16"]["within_target"] is None
     assert found[narrow, TEST, "fp8"]["target"] is None
     assert (found[wide, TEST, "bf16"]["rows"], found[every, TEST, "bf16"]["rows"]) == (2, 3)
+
+
+def test_a_row_drawn_for_a_part_counts_there_alone() -> None:
+    narrow, wide, every = (part.name for part in SUITES["gemm"].parts)
+    more = judged(1.2, m=2)
+    rows = [judged(1.0), replace(more, row=replace(more.row, part=narrow))]
+    assert {c["part"]: c["rows"] for c in cells.cells(SUITES["gemm"], rows)} == {narrow: 2, wide: 1, every: 1}
 
 
 def test_a_known_gap_is_one_of_the_list_and_speaks_of_a_direction() -> None:
@@ -114,6 +122,18 @@ def test_no_line_through_two_points_is_better(seed: int) -> None:
     assert line_error(x, y) == pytest.approx(min(through), rel=1e-6)
 
 
+def test_the_line_of_others_leaves_out_the_row_it_is_held_against() -> None:
+    """Points on a line but for the last: it is off by all that it lies apart, as the line in hindsight has it, while
+    of three points each is predicted by the line through the other two."""
+    x = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    y = np.array([2.0, 3.0, 4.0, 5.0, 12.0])
+    assert line_of_others_error(x, y) == pytest.approx(0.5 / 5) == pytest.approx(line_error(x, y))
+    x, y = np.array([1.0, 2.0, 4.0]), np.array([3.0, 4.0, 5.0])
+    through = [3.5, 11 / 3, 6.0]
+    expected = np.mean(np.abs(np.array(through) / y - 1))
+    assert line_of_others_error(x, y) == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_roofline_moves_every_operand_once() -> None:
     device = hardware.load("h100-sxm").spec
     product = GemmCase(m=2, n=3000, k=4096)
@@ -126,7 +146,7 @@ def test_the_roofline_moves_every_operand_once() -> None:
 
 
 SELECTION = {
-    "rows": "aiconfigurator-core 0.12.0", "sample": 9, "seed": 0, "hardware": [], "frameworks": [],
+    "rows": "aiconfigurator-core 0.12.0", "sample": 9, "part_sample": 0, "seed": 0, "hardware": [], "frameworks": [],
     "longest_s": None, "overrides": [], "without": [],
 }  # fmt: skip
 

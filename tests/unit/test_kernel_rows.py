@@ -256,6 +256,36 @@ def test_every_row_of_a_stratum_is_as_likely() -> None:
     assert all(abs(count - 2000 * 2 / 7) < 100 for count in counts.values())
 
 
+def products(dtype: str, seed: int = 0, count: int = 400) -> list[dict]:
+    """Products of all widths, of which a tenth has at most 64 rows and a weight over 4 MB."""
+    draw = np.random.default_rng(seed)
+    sizes = draw.choice((512, 1000, 2000, 4096), (count, 2))
+    rows = draw.choice((1, 64, 65, 500), count, p=(0.1, 0.1, 0.4, 0.4))
+    return [
+        GEMM | {"gemm_dtype": dtype, "m": int(m), "n": int(n), "k": int(k), "latency": 0.01 + 1e-6 * place}
+        for place, (m, (n, k)) in enumerate(zip(rows, sizes, strict=True))
+    ]
+
+
+def test_more_rows_of_a_part_are_others_and_of_that_part(tmp_path: Path) -> None:
+    write(tmp_path, "gemm", products("bfloat16") + products("fp8", 1), "h200_sxm/vllm/0.24.0")
+    write(tmp_path, "gemm", products("bfloat16", 2), "l40s/sglang/0.5.14")
+    narrow = GEMM_SUITE.parts[0]
+    source = database.at(tmp_path)
+    every, _ = select(GEMM_SUITE, source, Selection())
+    before, _ = select(GEMM_SUITE, source, Selection(sample=90))
+    rows, ledger = select(GEMM_SUITE, source, Selection(sample=90, part_sample=30))
+    more = [row for row in rows if row.part]
+    assert [row for row in rows if not row.part] == before
+    assert len(more) == 30 == ledger.drawn - 90
+    assert len({row.source for row in rows}) == len(rows)
+    assert all(row.part == narrow.name and narrow.holds(row.case) for row in more)
+    assert set(Counter((row.device, row.dtype) for row in more).values()) == {10}
+    whole, _ = select(GEMM_SUITE, source, Selection(sample=90, part_sample=10**6))
+    counting = {row.source for row in whole if row.counts_in(narrow)}
+    assert counting == {row.source for row in every if narrow.holds(row.case)}, "tables and cases agree on the part"
+
+
 OWN_GPU = 'base = "l40s"\nsm = { count = 58, clock = "2040 MHz" }\nhbm = { stacks = 6, data_rate = "12.5 Gbit/s" }\n'
 
 

@@ -33,7 +33,7 @@ SCHEMA = "tierscope.accuracy/1"
 @dataclass(frozen=True)
 class Plan:
     """What a run is to do: the rows of each suite, and which of them are predicted again with which mechanisms switched
-    off (`again`: a part of `rows`, drawn when `without_sample` says how many)."""
+    off (`again`: of those drawn for the whole suite, as many as `without_sample` says)."""
 
     selection: Selection
     source: Database | Path
@@ -90,7 +90,10 @@ def plan(
             rows[name], ledgers[name] = transcribed.select(suite, selection, source)
     for description in {row.description for found in rows.values() for row in found}:
         hardware.load(description, overrides)  # a mistake in the overrides is said before any work is done
-    again = {name: _drawn(found, without_sample, selection.seed) for name, found in rows.items()}
+    again = {
+        name: _drawn([row for row in found if not row.part], without_sample, selection.seed)
+        for name, found in rows.items()
+    }
     return Plan(selection, source, rows, ledgers, tuple(overrides), tuple(without), without_sample, again)
 
 
@@ -135,6 +138,7 @@ def describe(todo: Plan) -> Json:
     return {
         "rows": rows,
         "sample": selection.sample,
+        "part_sample": selection.part_sample,
         "seed": selection.seed,
         "hardware": list(selection.devices),
         "frameworks": list(selection.frameworks),
@@ -213,7 +217,7 @@ def _counterfactuals(
             groups: dict[tuple[str, str], list[tuple[Judged, Judged]]] = {}
             for pair in pairs:
                 row = pair[0].row
-                if part.holds(row.case):
+                if row.counts_in(part):
                     for device in (row.device, "all"):
                         groups.setdefault((row.set, device), []).append(pair)
             for (kind, device), group in sorted(groups.items()):

@@ -15,7 +15,8 @@ from simulator.theory.roofline import roofline_time_s
 
 Floats = NDArray[np.float64]
 
-SEARCH_STEPS = 100
+SEARCH_STEPS = 70
+GOLDEN = (5**0.5 - 1) / 2
 
 
 def least_bytes(case: KernelCase) -> int:
@@ -37,21 +38,35 @@ def roofline_s(case: KernelCase, device: Hardware) -> float:
 
 
 def best_line(x: Floats, y: Floats) -> tuple[float, float]:
-    """Return the (t0, c) for which the mean of |(t0 + c x) / y - 1| is least; all y positive.
+    """Return the (t0, c) for which the mean of |(t0 + c x) / y - 1| is least; all y positive."""
+    offset, slope = best_lines(x[None], y[None])
+    return float(offset[0]), float(slope[0])
 
-    For a given c the best t0 is a weighted median, and what is left is convex in c: a ternary search finds it.
+
+def best_lines(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Return t0 and c of the best line of each row of points, (lines, points); all y positive.
+
+    For a given c the best t0 is a weighted median, and what is left is convex in c: a search by the golden section
+    finds it.
     """
-    if len(x) == 1 or np.ptp(x) == 0:
-        return _offset(x, y, 0.0), 0.0
-    low, high = 0.0, float(np.max(y / x)) if np.all(x > 0) else float(np.max(y))
+    low = np.zeros(len(x))
+    high = np.max(y / np.where(x > 0, x, 1), axis=1) * (np.ptp(x, axis=1) > 0)
+    step = GOLDEN * (high - low)
+    left, right = high - step, low + step
+    left_error, right_error = _errors(x, y, left), _errors(x, y, right)
     for _ in range(SEARCH_STEPS):
-        third = (high - low) / 3
-        if _error(x, y, low + third) <= _error(x, y, high - third):
-            high -= third
-        else:
-            low += third
+        lower = left_error <= right_error
+        low, high = np.where(lower, low, left), np.where(lower, right, high)
+        step = GOLDEN * (high - low)
+        probe = np.where(lower, high - step, low + step)
+        probe_error = _errors(x, y, probe)
+        left, right = np.where(lower, probe, right), np.where(lower, left, probe)
+        left_error, right_error = (
+            np.where(lower, probe_error, right_error),
+            np.where(lower, left_error, probe_error),
+        )
     slope = (low + high) / 2
-    return _offset(x, y, slope), slope
+    return _offsets(x, y, slope), slope
 
 
 def line_error(x: Floats, y: Floats) -> float:
@@ -60,13 +75,23 @@ def line_error(x: Floats, y: Floats) -> float:
     return float(np.mean(np.abs((offset + slope * x) / y - 1)))
 
 
-def _error(x: Floats, y: Floats, slope: float) -> float:
-    return float(np.mean(np.abs((_offset(x, y, slope) + slope * x) / y - 1)))
+def line_of_others_error(x: Floats, y: Floats) -> float:
+    """Return the mean absolute percentage error (as a share) of each row by the best line of the others."""
+    others = ~np.eye(len(x), dtype=np.bool_)
+    offset, slope = best_lines(*(np.tile(each, (len(x), 1))[others].reshape(len(x), -1) for each in (x, y)))
+    return float(np.mean(np.abs((offset + slope * x) / y - 1)))
 
 
-def _offset(x: Floats, y: Floats, slope: float) -> float:
+def _errors(x: Floats, y: Floats, slope: Floats) -> Floats:
+    off = np.abs((_offsets(x, y, slope)[:, None] + slope[:, None] * x) / y - 1)
+    return np.asarray(off.mean(axis=1), np.float64)
+
+
+def _offsets(x: Floats, y: Floats, slope: Floats) -> Floats:
     """Return the weighted median of y - slope x, weights 1 / y."""
-    rest = y - slope * x
-    order = np.argsort(rest)
-    weights = np.cumsum(1 / y[order])
-    return float(rest[order][np.searchsorted(weights, weights[-1] / 2)])
+    rest = y - slope[:, None] * x
+    order = np.argsort(rest, axis=1)
+    weights = np.cumsum(np.take_along_axis(1 / y, order, axis=1), axis=1)
+    middle = np.argmax(weights >= weights[:, -1:] / 2, axis=1)
+    found: Floats = np.take_along_axis(rest, np.take_along_axis(order, middle[:, None], axis=1), axis=1)[:, 0]
+    return found

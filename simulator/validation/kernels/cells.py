@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.validation.kernels.baselines import line_error
+from simulator.validation.kernels.baselines import line_error, line_of_others_error
 from simulator.validation.kernels.rows import TEST, MeasuredRow
 from simulator.validation.kernels.suite import KernelSuite, Part
 
@@ -42,8 +42,8 @@ def cells(suite: KernelSuite, judged: Sequence[Judged]) -> list[Json]:
 def _cells_of(suite: KernelSuite, part: Part, judged: Sequence[Judged]) -> Iterator[Json]:
     groups: dict[tuple[str, str, str, str], list[Judged]] = {}
     for each in judged:
-        if part.holds(each.row.case):
-            row = each.row
+        row = each.row
+        if row.counts_in(part):
             groups.setdefault((row.set, row.device, row.framework, row.dtype), []).append(each)
     for key in sorted(groups):
         kind, device, framework, dtype = key
@@ -59,13 +59,14 @@ def limit_of(part: Part, kind: str, framework: str, dtype: str) -> float | None:
 
 def errors(judged: Sequence[Judged], target: float | None = None) -> Json:
     """Return how far a group of rows is off, as shares: mean, median and 90th percentile of |predicted / measured - 1|,
-    and `bias`, the median of predicted / measured less 1; the mean errors of the roofline and the best line
-    (None below `FEWEST` rows)."""
+    and `bias`, the median of predicted / measured less 1; the mean errors of the roofline, of the best line, and of
+    each row by the best line of the others (`line_of_others`; None below `FEWEST` rows)."""
     ratios = np.array([each.ratio for each in judged])
     measured = np.array([each.row.measured_s for each in judged])
     bounds = np.array([each.roofline_s for each in judged])
     off = np.abs(ratios - 1)
-    line = line_error(bounds, measured) if len(judged) >= FEWEST else None
+    enough = len(judged) >= FEWEST
+    line = line_error(bounds, measured) if enough else None
     mean = float(off.mean())
     return {
         "rows": len(judged),
@@ -75,6 +76,7 @@ def errors(judged: Sequence[Judged], target: float | None = None) -> Json:
         "p90": float(np.percentile(off, PERCENTILE)),
         "roofline": float(np.mean(np.abs(bounds / measured - 1))),
         "line": line,
+        "line_of_others": line_of_others_error(bounds, measured) if enough else None,
         "beats_line": None if line is None else mean < line,
         "target": target,
         "within_target": None if target is None else mean <= target,

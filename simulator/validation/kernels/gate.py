@@ -22,7 +22,7 @@ TOLERANCE = 0.01
 """By how much (as a share of the measured time) the mean error of a cell may grow, unless its line says otherwise."""
 
 NAMES = ("suite", "part", "set", "hardware", "framework", "dtype")
-SAME_RUN = ("rows", "sample", "seed", "hardware", "frameworks", "longest_s", "overrides")
+SAME_RUN = ("rows", "sample", "part_sample", "seed", "hardware", "frameworks", "longest_s", "overrides")
 
 
 def committed(report: Json, previous: Json | None = None) -> Json:

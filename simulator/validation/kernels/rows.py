@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,7 @@ from simulator.validation.kernels.suite import (
     CALIBRATION_GPUS,
     DTYPES,
     KernelSuite,
+    Part,
     description_of,
     device_of,
     measured_call,
@@ -47,6 +48,11 @@ class MeasuredRow:
     case: KernelCase
     measured_s: float
     file: str = ""  # that describes the device, where it is not one that ships
+    part: str = ""  # the part of the suite that it was drawn for, in which alone it counts; none: any
+
+    def counts_in(self, part: Part) -> bool:
+        """Return whether the row is one of those by which a part of its suite is judged."""
+        return self.part in ("", part.name) and part.holds(self.case)
 
     @property
     def description(self) -> str:
@@ -56,13 +62,15 @@ class MeasuredRow:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows of a suite are wanted: `sample` None is all of them; none named of `devices` and `frameworks`: any."""
+    """Which rows of a suite are wanted: `sample` None is all of them, `part_sample` how many more of each part that is
+    a small share of its suite; none named of `devices` and `frameworks`: any."""
 
     sample: int | None = None
     seed: int = 0
     devices: tuple[str, ...] = ()
     frameworks: tuple[str, ...] = ()
     longest_s: float | None = None
+    part_sample: int = 0
 
 
 @dataclass
@@ -113,7 +121,7 @@ def select(suite: KernelSuite, source: Database, selection: Selection) -> tuple[
             f"suite {suite.name}: {source.root} has no usable row of what was asked for; it has tables of "
             f"{', '.join(gpus) or 'no device'}{_why_none(ledger)}{_of_files(selection)}"
         )
-    drawn = [row for found, rows in _draw(suite, usable, selection) for row in _materialise(suite, found, rows)]
+    drawn = [row for draw in _draws(suite, usable, selection) for row in _materialise(suite, draw)]
     ledger.usable, ledger.drawn = sum(len(found.rows) for found in usable), len(drawn)
     return drawn, ledger
 
@@ -173,12 +181,20 @@ def _whole_table(suite: KernelSuite, table: Table, columns: Columns, description
     return f"no column {missing[0]}" if missing else None
 
 
-def _draw(
-    suite: KernelSuite, usable: Sequence[_Usable], selection: Selection
-) -> list[tuple[_Usable, NDArray[np.int64]]]:
-    """Return the rows drawn of each table; strata are GPU, framework, element type, and calibration or test."""
+@dataclass(frozen=True)
+class _Draw:
+    """Rows drawn of a table for a part of the suite, or for all."""
+
+    table: _Usable
+    rows: NDArray[np.int64]
+    part: str = ""
+
+
+def _draws(suite: KernelSuite, usable: Sequence[_Usable], selection: Selection) -> Iterator[_Draw]:
+    """Yield the rows drawn of each table; strata are GPU, framework, element type, and calibration or test."""
     if selection.sample is None:
-        return [(found, found.rows) for found in usable]
+        yield from (_Draw(found, found.rows) for found in usable)
+        return
     names: dict[tuple[str, str, str, bool], int] = {}
     strata, sizes = [], []
     for found in usable:
@@ -189,16 +205,29 @@ def _draw(
         ]
         strata.append(np.array(keys, np.int64))
         sizes.append(suite.size(found.columns)[found.rows])
-    chosen = stratified(np.concatenate(strata), np.concatenate(sizes), selection.sample, selection.seed)
+    stratum, size = np.concatenate(strata), np.concatenate(sizes)
+    chosen = stratified(stratum, size, selection.sample, selection.seed)
+    yield from _of_tables(usable, chosen)
+    for part in suite.parts:
+        if part.among is None or not selection.part_sample:
+            continue
+        left = np.concatenate([part.among(found.columns)[found.rows] for found in usable])
+        left[chosen] = False
+        places = np.flatnonzero(left)
+        more = stratified(stratum[places], size[places], selection.part_sample, selection.seed)
+        yield from _of_tables(usable, places[more], part.name)
+
+
+def _of_tables(usable: Sequence[_Usable], chosen: NDArray[np.int64], part: str = "") -> Iterator[_Draw]:
+    """Yield the chosen of all rows of the tables, counted from the first table on, table by table."""
     bounds = np.cumsum([0, *(len(found.rows) for found in usable)])
-    return [
-        (found, found.rows[chosen[(chosen >= low) & (chosen < high)] - low])
-        for found, low, high in zip(usable, bounds[:-1], bounds[1:], strict=True)
-    ]
+    for found, low, high in zip(usable, bounds[:-1], bounds[1:], strict=True):
+        yield _Draw(found, found.rows[chosen[(chosen >= low) & (chosen < high)] - low], part)
 
 
-def _materialise(suite: KernelSuite, found: _Usable, rows: NDArray[np.int64]) -> list[MeasuredRow]:
-    """Return the chosen rows of a table as cases."""
+def _materialise(suite: KernelSuite, draw: _Draw) -> list[MeasuredRow]:
+    """Return the rows drawn of a table as cases."""
+    found, rows = draw.table, draw.rows
     table, columns = found.table, found.columns
     device = hardware.load(found.description).spec
     codes, words = columns.words(suite.dtype)
@@ -224,6 +253,7 @@ def _materialise(suite: KernelSuite, found: _Usable, rows: NDArray[np.int64]) ->
                 case=suite.kernel.model_validate(tree),
                 measured_s=float(latency[place]) * 1e-3,
                 file=found.description if found.description.endswith(".toml") else "",
+                part=draw.part,
             )
         )
     return measured

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator import config
-from simulator.hardware import Hardware
+from simulator.hardware import Dtype, Hardware
 from simulator.lowering.implementation import Backend, Framework
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.validation.kernels.database import Columns
@@ -69,11 +69,16 @@ DTYPES = {"bfloat16": "bf16", "fp8": "fp8"}
 
 @dataclass(frozen=True)
 class Part:
-    """A subset of a suite's rows with a target: the largest mean error allowed, by framework (None: no target)."""
+    """A subset of a suite's rows with a target: the largest mean error allowed, by framework (None: no target).
+
+    `among` says the same as `holds` of the rows of a table, where more are drawn of a part that is a small share of its
+    suite.
+    """
 
     name: str
     holds: Callable[[KernelCase], bool]
     limits: Mapping[str, float]
+    among: Callable[[Columns], NDArray[np.bool_]] | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,14 @@ def _gemm_case(case: KernelCase) -> GemmCase:
     return case
 
 
+def _narrow_products(columns: Columns) -> NDArray[np.bool_]:
+    codes, words = columns.words("gemm_dtype")
+    element_bytes = np.array([Dtype(DTYPES[word]).bytes if word in DTYPES else 0 for word in words])[codes]
+    weight_bytes = columns.numbers("n") * columns.numbers("k") * element_bytes
+    narrow: NDArray[np.bool_] = (columns.numbers("m") <= 64) & (weight_bytes > 4 * MB)
+    return narrow
+
+
 def _kv_bytes(case: KernelCase) -> int:
     assert isinstance(case, DecodeAttentionCase)
     shape = case.shape()
@@ -207,6 +220,7 @@ SUITES = {
                     "m <= 64, weights over 4 MB",
                     lambda case: _gemm_case(case).m <= 64 and _gemm_case(case).weight_bytes > 4 * MB,
                     _everywhere(0.12),
+                    among=_narrow_products,
                 ),
                 Part("m <= 8192", lambda case: _gemm_case(case).m <= 8192, _everywhere(0.18)),
                 Part("all sizes", _all, {}),
