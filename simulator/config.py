@@ -106,7 +106,7 @@ def read_text(path: Path, limit: int = 16 * 2**20) -> str:
     try:
         if path.stat().st_size > limit:
             raise ConfigError(f"{path}: larger than {units.format_bytes(limit)}")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets begin a CSV file with a byte order mark
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a UTF-8 text file") from error
     except OSError as error:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 
 PS_PER_S = 10**12
+LARGEST = 10**30  # base units; more is a slip, and 1e999999 a number too long to go on with
 
 _PREFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _BINARY_PREFIXES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -29,7 +30,7 @@ def parse_quantity(text: str, units: dict[str, int]) -> int:
     """Return the integer number of base units written in `text`, such as ``"50 MiB"`` with `units` `BYTES`.
 
     Raises ValueError when the number or the unit cannot be read, the unit is missing, or the value is not a whole
-    number of base units.
+    number of base units or is beyond `LARGEST` of them.
     """
     match = _QUANTITY.match(text)
     expected = ", ".join(units)
@@ -42,8 +43,10 @@ def parse_quantity(text: str, units: dict[str, int]) -> int:
         raise ValueError(f"unknown unit {unit!r} in {text!r}: write one of {expected}")
     try:
         value = Decimal(number.replace("_", "")) * units[unit]
-    except InvalidOperation as error:
-        raise ValueError(f"cannot read {text!r}: {number!r} is not a number") from error
+    except (InvalidOperation, Overflow) as error:
+        raise ValueError(f"cannot read {text!r}: {number!r} is out of range") from error
+    if abs(value) > LARGEST:
+        raise ValueError(f"{text!r} is more than {LARGEST:.0e} {next(iter(units))}")
     if value != value.to_integral_value():
         raise ValueError(f"{text!r} is not a whole number of {next(iter(units))}")
     return int(value)

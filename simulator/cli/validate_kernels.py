@@ -76,7 +76,7 @@ def kernel_options(function: F) -> F:
             " they count in that part alone.",
         ),
         click.option("--all", "every", is_flag=True, help="Every row."),
-        click.option("--seed", type=int, metavar="N", help="Seed of the draw [default: 0]."),
+        click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the draw [default: 0]."),
         click.option("--longest", metavar="TIME", help='Only rows measured to take at most this, such as "1 ms".'),
         click.option(
             "--without",

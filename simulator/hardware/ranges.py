@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from simulator.config import Bytes, Hertz, Picoseconds
 
@@ -15,3 +15,12 @@ PositiveBytes = Annotated[Bytes, Field(gt=0, le=1 << 43)]
 PositiveHertz = Annotated[Hertz, Field(ge=10**6, le=10**11)]
 PositiveTime = Annotated[Picoseconds, Field(gt=0, le=10**12)]
 NonNegativeTime = Annotated[Picoseconds, Field(ge=0, le=10**12)]
+
+
+def _printable(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("write words that can be printed")
+    return text
+
+
+Words = Annotated[str, AfterValidator(_printable)]  # they stand in every table

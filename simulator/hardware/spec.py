@@ -10,7 +10,15 @@ from pydantic import Field, model_validator
 
 from simulator.config import Bytes, Spec
 from simulator.hardware.dram import Hbm
-from simulator.hardware.ranges import Count, NonNegativeTime, PositiveBytes, PositiveHertz, PositiveTime, Ways
+from simulator.hardware.ranges import (
+    Count,
+    NonNegativeTime,
+    PositiveBytes,
+    PositiveHertz,
+    PositiveTime,
+    Ways,
+    Words,
+)
 from simulator.hardware.tiers import Host, Link, Peers, Ssd
 
 
@@ -152,9 +160,9 @@ _GENERATIONS = {"volta": 70, "turing": 75, "ampere": 80, "ada": 89, "hopper": 90
 class Hardware(Spec):
     """One device."""
 
-    name: str
-    vendor: str
-    architecture: str
+    name: Words
+    vendor: Words
+    architecture: Words
     sm: Sm
     l1: L1
     l2: L2

@@ -39,7 +39,7 @@ CELL_COLUMNS = (
     *("hardware", "framework", "type", ">rows", ">mean error", ">median", ">bias", ">P90", ">roofline", ">line"),
     *(">of others", ">limit", ""),
 )
-CELL_DETAILS = (">of others", ">line", ">P90", ">roofline", ">median", ">limit", ">rows")
+CELL_DETAILS = (">of others", ">line", ">P90", ">roofline", ">median", ">limit", ">rows", ">bias")
 
 
 def sheets(suite: Suite, *, brief: bool = False) -> Iterator[Sheet]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-NAME_CELLS = 16  # words are cut no shorter than this
+NAME_CELLS = (16, 8, 4)  # words are cut no shorter than the first of these with which figures fit
 GAP_CELLS = 2  # between columns
 
 
@@ -31,7 +31,7 @@ def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
     from rich.cells import cell_len
 
     cells = [max(map(cell_len, (column.name, *(row[i] for row in rows)))) for i, column in enumerate(columns)]
-    least = [min(own, NAME_CELLS) if columns[i].justify == "left" else own for i, own in enumerate(cells)]
+    least = _least(columns, cells, width)
     kept = list(range(len(columns)))
     for index in sorted(kept, key=lambda i: -columns[i].detail):
         if columns[index].detail and sum(least[i] + GAP_CELLS for i in kept) > width:
@@ -40,3 +40,17 @@ def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
         if longer := [i for i in kept if cells[i] > least[i]]:
             cells[max(longer, key=cells.__getitem__)] -= 1
     return {index: cells[index] for index in kept}
+
+
+def _least(columns: Sequence[Column], cells: Sequence[int], width: int) -> list[int]:
+    """Return the fewest cells of each column: all that a number takes, of words as many as leave room for those that
+    are no details."""
+    least = list(cells)
+    for name_cells in NAME_CELLS:
+        least = [
+            min(own, name_cells) if column.justify == "left" else own
+            for column, own in zip(columns, cells, strict=True)
+        ]
+        if sum(own + GAP_CELLS for column, own in zip(columns, least, strict=True) if not column.detail) <= width:
+            break
+    return least

@@ -102,7 +102,8 @@ def _parts(comparison: Json) -> Iterator[Any]:
     for place, change in enumerate(comparison["changes"], start=1):
         yield Text()
         yield Text(_verdict(change, place), style="bold")
-        yield _change(change, place)
+        if any(part["delta_s"] for part in change["parts"]):
+            yield _change(change, place)
     if comparison["ledger"]:
         yield Text()
         yield _ledger(comparison)

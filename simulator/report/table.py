@@ -101,11 +101,11 @@ def _tiers(result: Result, width: int) -> Table:
     columns = (
         Column("Memory", "left"),
         Column("read"),
-        Column("written"),
+        Column("written", detail=2),
         Column("hit rate"),
         Column("bandwidth"),
-        Column("of peak"),
-        Column("utilization"),
+        Column("of peak", detail=3),
+        Column("utilization", detail=1),
     )
     names = {"sram": "SMs (L1)", "l2": "L2", "hbm": headline.memory_name(result), "dram": "host DRAM"}
     if not values.is_unused(at(result, "tiers", "link")):
@@ -221,10 +221,10 @@ def _operators(result: Result, width: int) -> Table:
         Column("Operator", "left"),
         Column("time"),
         Column("share"),
-        Column("", "left", detail=2, style="cyan"),
-        Column("launches"),
-        Column("DRAM bytes", detail=1),
-        Column("DRAM bandwidth"),
+        Column("", "left", detail=4, style="cyan"),
+        Column("launches", detail=2),
+        Column("DRAM bytes", detail=3),
+        Column("DRAM bandwidth", detail=1),
         Column("limiter", "left"),
     )
     budget = groups.time_budget(result)
@@ -262,11 +262,11 @@ def _kernels(result: Result, width: int) -> Table:
         Column("Longest kernels", "left"),
         Column("time"),
         Column("share"),
-        Column("launches"),
-        Column("mean", detail=1),
-        Column("CTAs", detail=2),
-        Column("L2 hits"),
-        Column("DRAM bandwidth", detail=3),
+        Column("launches", detail=2),
+        Column("mean", detail=3),
+        Column("CTAs", detail=4),
+        Column("L2 hits", detail=1),
+        Column("DRAM bandwidth", detail=5),
         Column("limiter", "left"),
     )
     budget = groups.time_budget(result)

@@ -122,6 +122,7 @@ MISTAKES = [
     Mistake("set without unit", (*SMALL, "--set", "l2.size=100"), ("l2.size", "unit", "MiB")),
     Mistake("set unknown unit", (*SMALL, "--set", "l2.size=100 parsecs"), ("l2.size", "parsecs", "MiB")),
     Mistake("set wrong unit", (*SMALL, "--set", "l2.hit_latency=5 MiB"), ("l2.hit_latency", "MiB", "ns")),
+    Mistake("set a number without end", (*SMALL, "--set", "l2.size=1e9999999 B"), ("l2.size", "out of range")),
     Mistake("set text for a size", (*SMALL, "--set", "l2.size=fifty MiB"), ("l2.size", "fifty")),
     Mistake("set negative size", (*SMALL, "--set", "l2.size=-1 MiB"), ("l2.size", "-1 MiB", "greater than 0")),
     Mistake("set zero size", (*SMALL, "--set", "hbm.size=0 GiB"), ("hbm.size", "greater than 0")),
@@ -284,6 +285,18 @@ MISTAKES = [
         (*SMALL, "--hardware", "gpu.toml"),
         ("gpu.toml", "hbm.standard", "hbm9"),
         {"gpu.toml": device('"hbm2e"', '"hbm9"')},
+    ),
+    Mistake(
+        "device without a name",
+        (*SMALL, "--hardware", "gpu.toml"),
+        ("gpu.toml", "name", "words that can be printed"),
+        {"gpu.toml": 'base = "l40s"\nname = ""\n'},
+    ),
+    Mistake(
+        "device whose name steers the terminal",
+        (*SMALL, "--hardware", "gpu.toml"),
+        ("gpu.toml", "name", "words that can be printed"),
+        {"gpu.toml": 'base = "l40s"\nname = "\\u001b[31mred"\n'},
     ),
     # RUN.toml
     Mistake("run file missing", ("run", "no.toml"), ("no.toml", "No such file")),

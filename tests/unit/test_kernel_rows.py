@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from kernel_tables import DECODE, GEMM, PREFILL, write
 
@@ -26,6 +29,8 @@ BAD_GEMM = [
     ({"latency": 0.0}, "latency zero, negative or infinite"),
     ({"latency": -1.0}, "latency zero, negative or infinite"),
     ({"latency": float("inf")}, "latency zero, negative or infinite"),
+    ({"latency": 1e-300}, "latency under a nanosecond or over an hour"),
+    ({"latency": 1e300}, "latency under a nanosecond or over an hour"),
     ({"m": 0}, "m not a positive whole number"),
     ({"k": None}, "k not a positive whole number"),
     ({"gemm_dtype": "nvfp4"}, "not modelled: gemm_dtype nvfp4"),
@@ -121,6 +126,36 @@ def test_tables_that_cannot_be_used_are_counted_whole(tmp_path: Path) -> None:
     older, unreadable = ledger.notes
     assert "0.13.0" in older and "0.12.0" in older
     assert str(broken) in unreadable
+
+
+def columns_of(**changes: pa.Array) -> pa.Table:
+    """Return a table of two rows of GEMM with some columns of other types."""
+    plain = {name: pa.array([value] * 2) for name, value in GEMM.items()}
+    return pa.table(plain | changes)
+
+
+@pytest.mark.parametrize(
+    ("table", "reasons", "usable"),
+    [
+        (columns_of(latency=pa.array([Decimal("0.02")] * 2)), {}, 2),
+        (columns_of(m=pa.array([2**64 - 1, 1], pa.uint64())), {"m not a positive whole number": 1}, 1),
+        (columns_of(gemm_dtype=pa.array([b"bfloat16", b"\xff"])), {"unknown type: gemm_dtype b'\\xff'": 1}, 0),
+        (columns_of(gemm_dtype=pa.array(["bfloat16", "\x1b[31m"])), {"unknown type: gemm_dtype \\x1b[31m": 1}, 1),
+        (columns_of(gemm_dtype=pa.array([["fp8"]] * 2)), {"unknown type: gemm_dtype ['fp8']": 2}, 0),
+        (columns_of(m=pa.array([[1]] * 2)), {"m not a positive whole number": 2}, 0),
+        (columns_of().append_column("m", pa.array([1, 2])), {"more than one column m": 2}, 0),
+    ],
+    ids=["decimal", "beyond floats", "bytes", "escapes", "lists of words", "lists of numbers", "twice"],
+)
+def test_columns_of_odd_types_are_read_or_counted(
+    tmp_path: Path, table: pa.Table, reasons: dict[str, int], usable: int
+) -> None:
+    pq.write_table(table, write(tmp_path, "gemm", [GEMM]))
+    write(tmp_path, "gemm", [GEMM], "l40s/vllm/0.24.0")  # so that there is a usable row
+    _, ledger = select(GEMM_SUITE, database.at(tmp_path), Selection())
+    assert reasons.items() <= ledger.reasons().items()
+    assert sum(ledger.files.values()) == 3 == sum(ledger.reasons().values()) + ledger.usable
+    assert ledger.usable == usable + 1
 
 
 def test_nothing_usable_is_an_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from typing import Any
@@ -93,6 +94,15 @@ def test_waiting_for_copies_is_told_from_gaps() -> None:
 def test_says_whether_kernels_were_extrapolated() -> None:
     assert lines(sample())[-1] == "Extrapolated from earlier layers: 280 of 323 kernels."
     assert lines(sample([kernel("a", "gemm")]))[-1] == "Exact: every kernel was replayed."
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 72])
+def test_a_narrow_terminal_gets_fewer_columns_but_whole_figures(width: int) -> None:
+    """A number that is cut ends in dots after a digit or before its unit; names and words end in letters."""
+    text = lines(sample(), width)
+    assert max(map(len, text)) <= width
+    assert not [each for each in text if re.search(r"\d ?…", each)]
+    assert any(re.search(r"^(gemm|GEMM) +\S+ [um]s +\S+ %", each) for each in text)
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])

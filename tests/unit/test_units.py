@@ -54,6 +54,9 @@ def test_quantities(text: str, table: dict[str, int], value: int) -> None:
         ("0.5 ps", units.TIME, "'0.5 ps' is not a whole number of ps"),
         ("0.3 B", units.BYTES, "not a whole number of B"),
         ("1 ns 2", units.TIME, "unknown unit"),
+        ("1e400 s", units.TIME, "'1e400 s' is more than 1e+30 ps"),
+        ("-1e9999999 B", units.BYTES, "'-1e9999999' is out of range"),
+        ("-1e9999 B", units.BYTES, "is more than 1e+30 B"),
     ],
 )
 def test_what_cannot_be_read_says_why(text: str, table: dict[str, int], words: str) -> None:

@@ -125,7 +125,7 @@ def report(todo: Plan, checkpoint: Checkpoint) -> Json:
         "schema": SCHEMA,
         "provenance": {"version": simulator.__version__, "commit": commit(), "model": model_digest()},
         "selection": describe(todo),
-        "passed": all(verdict is not False for verdict in judged),
+        "passed": all(verdict is not False for verdict in judged) and all(s["counts"]["predicted"] for s in suites),
         "suites": suites,
     }
 

@@ -26,6 +26,8 @@ NOT_IN_KEY = ("latency", "power")
 CALIBRATION_SHARE = 10
 """One row in this many of the calibration GPUs is a calibration row (see `Columns.calibration`)."""
 
+NUMBER_TYPES = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+
 SOURCE = f"{PACKAGE} {VERSION} (PyPI, Apache-2.0)"
 
 
@@ -68,13 +70,9 @@ class Columns:
 
     def __init__(self, table: pa.Table) -> None:
         self.rows: int = table.num_rows
+        self.names: list[str] = list(table.column_names)  # in file order
         self._table = table
         self._words: dict[str, tuple[NDArray[np.int64], list[str]]] = {}
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the columns, in file order."""
-        return list(self._table.column_names)
 
     def numbers(self, name: str, absent: float = 0.0) -> NDArray[np.float64]:
         """Return a column as floats; `absent` where the file has no such column, NaN where a value is missing or is
@@ -84,9 +82,9 @@ class Columns:
         column = self._table[name]
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             return np.array([_number(text) for text in column.to_pylist()], np.float64)
-        if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        if not any(is_number(column.type) for is_number in NUMBER_TYPES):
             return np.full(self.rows, np.nan)
-        values: NDArray[np.float64] = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
+        values: NDArray[np.float64] = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return values
 
     def words(self, name: str) -> tuple[NDArray[np.int64], list[str]]:
@@ -94,12 +92,12 @@ class Columns:
         if name not in self._words:
             if name not in self.names:
                 return np.zeros(self.rows, np.int64), [""]
-            column = pc.fill_null(pc.cast(self._table[name], pa.string()), "").combine_chunks()
+            column = pc.fill_null(_as_text(self._table[name]), "").combine_chunks()
             encoded = pc.dictionary_encode(column)
             if isinstance(encoded, pa.ChunkedArray):
                 encoded = encoded.combine_chunks()
             codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-            self._words[name] = codes, [str(word) for word in encoded.dictionary.to_pylist()]
+            self._words[name] = codes, [_printable(str(word)) for word in encoded.dictionary.to_pylist()]
         return self._words[name]
 
     def equal(self, name: str, *chosen: str) -> NDArray[np.bool_]:
@@ -133,7 +131,8 @@ def installed() -> Database:
 def at(root: Path, version: str | None = None) -> Database:
     """Return the database in a folder; raises ConfigError when there is none."""
     if not root.is_dir():
-        raise ConfigError(f"{root}: no such folder; give one with <gpu>/<family>/<framework>/<version> in it")
+        wrong = "not a folder" if root.exists() else "no such folder"
+        raise ConfigError(f"{root}: {wrong}; give one with <gpu>/<family>/<framework>/<version> in it")
     return Database(root, version)
 
 
@@ -143,6 +142,20 @@ def read(table: Table) -> Columns:
         return Columns(pq.ParquetFile(table.path).read())
     except (OSError, pa.ArrowException) as error:
         raise ConfigError(f"{table.path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as text, whatever it holds: bytes that are no text, or lists, as Python writes them."""
+    try:
+        return pc.cast(column, pa.string())
+    except pa.ArrowException:
+        texts = [None if value is None else str(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def _printable(word: str) -> str:
+    """Return a word with what would steer a terminal written out, as \\x1b."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in word)
 
 
 def _number(text: str | None) -> float:

@@ -20,6 +20,7 @@ Mask = NDArray[np.bool_]
 KNOWN_DTYPES = ("nvfp4", "fp8_block", "int8_wo", "int4_wo", "sq")
 """Element types of the database that no kernel of the model has."""
 
+SHORTEST_MS, LONGEST_MS = 1e-6, 3.6e6
 LARGEST_COUNT = 1 << 31
 LARGEST_HEAD = 1024
 
@@ -100,6 +101,7 @@ def rules(suite: KernelSuite, table: Table, columns: Columns) -> Iterator[tuple[
     latency = columns.numbers("latency")
     yield "latency missing or not a number", np.isnan(latency)
     yield "latency zero, negative or infinite", ~((latency > 0) & np.isfinite(latency))
+    yield "latency under a nanosecond or over an hour", (latency < SHORTEST_MS) | (latency > LONGEST_MS)
     for name in suite.positive:
         values = columns.numbers(name)
         whole = (values >= 1) & (values <= LARGEST_COUNT) & (values == np.floor(values))

@@ -177,6 +177,8 @@ def _whole_table(suite: KernelSuite, table: Table, columns: Columns, description
         return f"no hardware description of {table.gpu}"
     if table.framework not in set(Framework):
         return f"unknown framework {table.framework}"
+    if twice := [name for name, times in Counter(columns.names).items() if times > 1]:
+        return f"more than one column {twice[0]}"
     missing = [name for name in suite.required if name not in columns.names]
     return f"no column {missing[0]}" if missing else None
 
