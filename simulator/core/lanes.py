@@ -16,15 +16,18 @@ BLOCK = 2048
 """Records looked at at once: few enough to be still in the processor's cache when they are written."""
 
 
-def packed_lanes(columns: Mapping[str, NDArray[Any]], starts: Int64Array, line_bytes: int) -> Int64Array:
+def packed_lanes(
+    columns: Mapping[str, NDArray[Any]], starts: Int64Array, line_bytes: int, room: Int64Array | None = None
+) -> Int64Array:
     """Return records of whole CTAs, given as columns in the order of `pack`, as that does, but one for each run of
     lanes: alike records of one CTA, joined to the one before each, that read on from one another in whole lines around
     L1.
 
-    CTA c has the records starts[c] to starts[c + 1]; `starts` is changed to say so of what is returned.
+    CTA c has the records starts[c] to starts[c + 1]; `starts` is changed to say so of what is returned, which is in
+    `room` for all records if given.
     """
     count = len(columns["address"])
-    words = np.empty((count, RECORD_WORDS), np.int64)
+    words = np.empty((count, RECORD_WORDS), np.int64) if room is None else room.reshape(-1, RECORD_WORDS)
     given = [np.require(column, None, ["C", "W"]) for column in columns.values()]
     arguments = (*given, line_bytes, np.empty(count, np.bool_), starts, words.reshape(-1))
     runs = write_runs(*arguments)

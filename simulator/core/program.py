@@ -30,10 +30,11 @@ def pack(
     through_l1: NDArray[np.uint8],
     joined: NDArray[np.uint8],
     lanes: NDArray[np.int32] | None = None,
+    room: Int64Array | None = None,
 ) -> Int64Array:
-    """Return records, given as columns of one length n, as words (n, RECORD_WORDS); each stands for one, or for
-    `lanes`."""
-    words = np.empty((len(address), RECORD_WORDS), np.int64)
+    """Return records, given as columns of one length n, as words (n, RECORD_WORDS), in `room` for them if given; each
+    stands for one, or for `lanes`."""
+    words = np.empty((len(address), RECORD_WORDS), np.int64) if room is None else room.reshape(-1, RECORD_WORDS)
     words[:, ADDRESS] = address
     words[:, STRIDE] = row_stride
     halves = words.view("<i4")
