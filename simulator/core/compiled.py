@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from llvmlite import binding
 
 try:
     from numba.np import arrayobj
@@ -140,6 +141,22 @@ def _translate_once(codegen: Any) -> None:
 
 
 _translate_once(numba.core.codegen)
+
+
+def _widen_vectors() -> None:
+    """Let vector code use 512 bits at once on processors that have them and keep their clock (those that have VBMI2).
+
+    Its loops are short, eight times four or four times eight lines, and wait for chains of operations: half as many
+    iterations take half as long (locating lines 11 -> 6 ns each).
+    """
+    with suppress(RuntimeError):  # a processor whose features LLVM does not know
+        features = binding.get_host_cpu_features()
+        if features.get("avx512vbmi2") and numba.config.CPU_NAME is None and numba.config.CPU_FEATURES is None:
+            numba.config.CPU_NAME = binding.get_host_cpu_name()
+            numba.config.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
+
+
+_widen_vectors()
 
 
 def _index_from_the_front(arrayobj: Any) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from simulator.core.bitwise import LOW
 from simulator.core.compiled import small_function
 from simulator.core.dram_state import BANK_WORDS, FIRST_OF_BANK_GROUPS, QUEUE_HEADER, REFRESH_WORDS, DramParameters
-from simulator.core.hashing import quotient_of, rotated
+from simulator.core.hashing import dealt
 
 WHOLE = -1
 """Lane number of an access to all lines of a group."""
@@ -21,8 +22,8 @@ def locate(p: DramParameters, access: int) -> tuple[int, int]:
 @small_function
 def channel_group_of(p: DramParameters, group: int) -> tuple[int, int]:
     """Return the channel group of a line group, and the number of the group's first access in each channel."""
-    quotient = quotient_of(group, p.channel_groups, p.channel_groups_inverse)
-    return rotated(group, quotient, p.channel_groups), quotient << (p.chunks_shift + p.chunk_access_shift)
+    quotient, slot = dealt(group, p.channel_groups, p.channel_groups_inverse)
+    return slot, quotient << (p.chunks_shift + p.chunk_access_shift)
 
 
 @small_function
@@ -45,13 +46,14 @@ def line_at(p: DramParameters, lane: int, access: int) -> tuple[int, int, int, b
 @small_function
 def bank_place(p: DramParameters, group: int, bank: int, channel: int) -> int:
     """Return the place of the record that a channel of a channel group, or all (WHOLE), has of a bank."""
-    return p.bank_at + (group * p.banks + bank) * p.bank_words + (1 + channel) * BANK_WORDS
+    number = (group & LOW) * (p.banks & LOW) + bank
+    return p.bank_at + (number & LOW) * (p.bank_words & LOW) + (1 + channel) * BANK_WORDS
 
 
 @small_function
 def refresh_unit(p: DramParameters, group: int, bank: int) -> int:
     """Return the place of the refresh unit of a bank."""
-    unit = group * p.refresh_units + (bank if p.refresh_units > 1 else 0)
+    unit = (group & LOW) * (p.refresh_units & LOW) + (bank if p.refresh_units > 1 else 0)
     return p.refresh_at + unit * REFRESH_WORDS
 
 
@@ -60,14 +62,14 @@ def places_of(p: DramParameters, group: int, bank: int, channel: int) -> tuple[i
     """Return the places of what an access to a bank needs, in one channel of a channel group or in all (WHOLE): the
     gates of the channel group, that of the bank group's columns, the record of the bank and its refresh unit."""
     gates = gates_of(p, group)
-    columns = gates + (FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) * p.gate_words
+    columns = gates + ((FIRST_OF_BANK_GROUPS + 2 * (bank & (p.bank_groups - 1))) & LOW) * (p.gate_words & LOW)
     return gates, columns, bank_place(p, group, bank, channel), refresh_unit(p, group, bank)
 
 
 @small_function
 def gates_of(p: DramParameters, group: int) -> int:
     """Return the place of the gates of a channel group."""
-    return p.gates_at + group * p.group_words
+    return p.gates_at + (group & LOW) * (p.group_words & LOW)
 
 
 @small_function

@@ -10,7 +10,7 @@ from simulator.core import counter, scalar
 from simulator.core.access_log import note_l1_eviction
 from simulator.core.bitwise import ones
 from simulator.core.compiled import small_function
-from simulator.core.hashing import quotient_of, rotated, unrotated
+from simulator.core.hashing import dealt, unrotated
 from simulator.core.layout import Int64Array
 from simulator.core.sets import (
     ORDER,
@@ -32,8 +32,8 @@ from simulator.core.state import Parameters
 @small_function
 def l1_set_of(p: Parameters, sm: int, line: int) -> tuple[int, int]:
     """Return the place of the set of a line in the L1 of an SM, and the line's tag."""
-    turn = quotient_of(line, p.l1_sets, p.l1_sets_inverse)
-    index = sm * p.l1_sets + rotated(line, turn, p.l1_sets)
+    turn, slot = dealt(line, p.l1_sets, p.l1_sets_inverse)
+    index = sm * p.l1_sets + slot
     return p.at.l1_sets + index * SET_WORDS, turn
 
 

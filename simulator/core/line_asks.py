@@ -13,6 +13,7 @@ from simulator.core import counter, scalar
 from simulator.core.asks import PENDING
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import accesses_of, gap_of, leave_gaps, note_read, serve
+from simulator.core.dram_lanes import read_steadily
 from simulator.core.l2 import cross
 from simulator.core.layout import KERNEL_RUNS, Int64Array
 from simulator.core.ledger import note_crossing, note_fetch
@@ -33,6 +34,7 @@ from simulator.core.line_table import (
     ROW,
     SET,
     THERE,
+    WAITED,
     WANTED,
     WAY,
 )
@@ -74,7 +76,6 @@ def filled(m: Int64Array, place: int, way: int, before: int, when: int) -> None:
 @small_function
 def fetch_each(m: Int64Array, p: Parameters, k: int, first: int, end: int, now: int, quick: bool) -> None:
     """Fetch what the pending lines at `first` to `end` (not included) want of DRAM, once there are MSHRs for all."""
-    q, counters = p.dram, counters_at(p, k)
     lines = end - first
     if p.partitions > 1:
         for place in range(first, end):
@@ -82,34 +83,84 @@ def fetch_each(m: Int64Array, p: Parameters, k: int, first: int, end: int, now: 
         if lines == 0:
             return
     free = admit_misses(m, p, k, lines, now, lines)
-    runs = 0 if quick else m[kernel_at(p, k) + KERNEL_RUNS]
-    accesses = size = latencies = byte_latencies = 0
+    if quick:
+        read_each_steadily(m, p, k, first, end, now, free)
+    else:
+        read_each(m, p, k, first, end, now, free)
+    size = latencies = byte_latencies = 0
     for place in range(first, end):
         wanted = m[place + WANTED]
-        if p.partitions > 1 and wanted == 0:
+        latency = m[place + CAME] - free if wanted > 0 else 0
+        size += wanted
+        latencies += latency
+        byte_latencies += wanted * latency
+    until = free + latencies // lines if lines > 1 else free + latencies
+    hold_mshrs(m, p, k, lines, size, free, until, latencies, byte_latencies)
+
+
+@small_function
+def read_each(m: Int64Array, p: Parameters, k: int, first: int, end: int, now: int, free: int) -> None:
+    """Read what the pending lines at `first` to `end` (not included) want, which have their MSHRs at `free`."""
+    q, counters = p.dram, counters_at(p, k)
+    runs = m[kernel_at(p, k) + KERNEL_RUNS]
+    accesses = 0
+    for place in range(first, end):
+        wanted = m[place + WANTED]
+        if wanted == 0:
             continue
         read = m[place + ASKED]
         channel, gates, unit = m[read + CHANNEL] & LANES, m[read + GATES], m[read + REFRESH]
         count = accesses_of(q, wanted)
         note_read(m, gates)
-        opened = 0
-        if not quick:
-            leave_gaps(m, p, gap_of(m, p, k), counters, gates, unit, channel, wanted, free)
-            opened = min(m[read + FIRST] * runs, count)
+        leave_gaps(m, p, gap_of(m, p, k), counters, gates, unit, channel, wanted, free)
+        opened = min(m[read + FIRST] * runs, count)
         columns, record, row = m[read + COLUMNS], m[read + RECORD], m[read + ROW]
         came, _, conflict, refreshed, opening = serve(
-            m, q, counters, gates, columns, record, unit, channel, row, count, opened, free, False, quick
+            m, q, counters, gates, columns, record, unit, channel, row, count, opened, free, False, False
         )
         came += q.latency_ps
         m[place + CAME] = came
         note_fetch(m, p, now, free, came, conflict, refreshed, opening)
         accesses += count
-        size += wanted
-        latencies += came - free
-        byte_latencies += wanted * (came - free)
     m[counters + counter.DRAM_READ_BYTES] += accesses << q.access_shift
-    until = free + latencies // lines if lines > 1 else free + latencies
-    hold_mshrs(m, p, k, lines, size, free, until, latencies, byte_latencies)
+
+
+@small_function
+def read_each_steadily(m: Int64Array, p: Parameters, k: int, first: int, end: int, now: int, free: int) -> None:
+    """Do as `read_each` does where DRAM is steady (see `DramParameters`) and a kernel has no runs."""
+    q, counters = p.dram, counters_at(p, k)
+    misses = conflicts = busy = 0
+    for place in range(first, end):
+        wanted = m[place + WANTED]
+        if wanted == 0:
+            continue
+        read = m[place + ASKED]
+        channel, gates = m[read + CHANNEL] & LANES, m[read + GATES]
+        count = accesses_of(q, wanted)
+        note_read(m, gates)
+        columns, record, row = m[read + COLUMNS], m[read + RECORD], m[read + ROW]
+        came, waited, opened, closed = read_steadily(m, q, gates, columns, record, channel, row, count, free)
+        m[place + CAME] = came + q.latency_ps
+        m[place + WAITED] = waited if closed else ~waited
+        misses += opened
+        conflicts += closed
+        busy += max(0, q.activate_ps - count * q.burst_ps) if opened else 0
+    accesses = latest = 0
+    for place in range(first, end):
+        wanted = m[place + WANTED]
+        accesses += accesses_of(q, wanted)
+        latest = max(latest, m[place + CAME] if wanted > 0 else 0)
+    m[counters + counter.ROW_HITS] += accesses - misses
+    m[counters + counter.ROW_MISSES] += misses - conflicts
+    m[counters + counter.ROW_CONFLICTS] += conflicts
+    m[counters + counter.DRAM_BUSY_PS] += accesses * q.burst_ps + busy
+    m[counters + counter.DRAM_READ_BYTES] += accesses << q.access_shift
+    if latest > m[scalar.FETCHED_AT]:
+        place = first
+        while m[place + WANTED] == 0 or m[place + CAME] < latest:
+            place += 1
+        waited = m[place + WAITED]
+        note_fetch(m, p, now, free, latest, max(0, waited), 0, min(max(0, ~waited), q.t_rcd_ps))
 
 
 @small_function

@@ -10,11 +10,11 @@ takes some hundred steps to find out, eight lines at a time.
 from __future__ import annotations
 
 from simulator.core import counter, scalar
-from simulator.core.bitwise import ones
+from simulator.core.bitwise import LOW, ones
 from simulator.core.coalescer import coalescer_entry
 from simulator.core.compiled import small_function
 from simulator.core.dram_places import channel_group_of, line_at, places_of
-from simulator.core.hashing import quotient_of, rotated, scrambled
+from simulator.core.hashing import dealt, scrambled
 from simulator.core.l1 import l1_set_of
 from simulator.core.layout import SET_GROUP_WORDS, TICKS_PER_PS, Int64Array
 from simulator.core.places import counters_at, slice_at
@@ -49,6 +49,7 @@ from simulator.core.state import COLUMN_WORDS, TABLE_COLUMNS, Parameters
     ASKED,  # not of that line: the pending lines, one after the other, the bytes that DRAM has to send (0: none), and
     WANTED,  # when they come (ps)
     CAME,
+    WAITED,  # for their row, another one having been open, else ~ of that (ps)
     L1_SET,  # of a load through L1: place of its set there, and its tag
     L1_TAG,
     MOVED,  # bytes of it that L1 does not have
@@ -128,15 +129,15 @@ def locate_in_l2(m: Int64Array, p: Parameters, near: int, count: int) -> None:
     """Find out where in L2 the first `count` lines listed are."""
     table, sets, set_groups = m[scalar.TABLE], p.at.sets, p.at.set_groups
     group_lines, slots, inverse = p.group_lines, p.set_groups, p.set_groups_inverse
-    group_line_shift, partitions = p.group_shift - p.line_shift, p.partitions
+    group_line_shift, partition_shift = p.group_shift - p.line_shift, p.partitions - 1
     for read in range(table, table + count):
         line = m[read + LINE]
         group = line >> group_line_shift
-        turn = quotient_of(group, slots, inverse)
-        slot = rotated(group, turn, slots)
+        turn, slot = dealt(group, slots, inverse)
         m[read + GROUP] = group
-        m[read + HOME] = (turn + scrambled(slot)) & (partitions - 1)
-        m[read + SET] = sets + (((line & (group_lines - 1)) * slots + slot) * partitions + near) * SET_WORDS
+        m[read + HOME] = (turn + scrambled(slot)) & partition_shift
+        lane = line & (group_lines - 1) & LOW
+        m[read + SET] = sets + (((lane * (slots & LOW) + slot) << partition_shift) + near) * SET_WORDS
         m[read + SET_GROUP] = set_groups + slot * SET_GROUP_WORDS
     for read in range(table, table + count):
         m[read + SLICE] = slice_at(p, m[read + LINE], near)

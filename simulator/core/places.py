@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from simulator.core import counter
+from simulator.core.bitwise import LOW
 from simulator.core.compiled import small_function
-from simulator.core.hashing import mix, quotient_of, rotated, scrambled
+from simulator.core.hashing import dealt, mix, scrambled
 from simulator.core.layout import CONTEXT_WORDS, KERNEL_WORDS, SET_GROUP_WORDS, SM_WORDS, WAITING_HEADER
 from simulator.core.sets import SET_WORDS
 from simulator.core.state import Parameters
@@ -61,8 +62,7 @@ def near_partition(p: Parameters, sm: int) -> int:
 @small_function
 def slot_of(p: Parameters, group: int) -> tuple[int, int]:
     """Return the slot of a line group among the set groups of a partition, and its home partition."""
-    turn = quotient_of(group, p.set_groups, p.set_groups_inverse)
-    slot = rotated(group, turn, p.set_groups)
+    turn, slot = dealt(group, p.set_groups, p.set_groups_inverse)
     home = 0
     if p.partitions > 1:  # the groups of a slot are at home in either partition in turn
         home = (turn + scrambled(slot)) & 1
@@ -74,5 +74,5 @@ def slice_at(p: Parameters, line: int, partition: int) -> int:
     """Return the word of the slice of a line in a partition that says when it is free."""
     site = partition * p.slice_sites
     if p.slice_sites > 1:
-        site += (scrambled(line >> p.site_line_shift) * p.slice_sites) >> 31
-    return p.at.slices + site * p.site_slices + mix(line, p.site_slices)
+        site += (scrambled(line >> p.site_line_shift) * (p.slice_sites & LOW)) >> 31
+    return p.at.slices + (site & LOW) * (p.site_slices & LOW) + mix(line, p.site_slices)
