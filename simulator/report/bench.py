@@ -39,7 +39,14 @@ def render(bench: Bench, width: int = 160, *, color: bool = False) -> str:
                 cells.append(_at(curve["measured"], x))
         table.add_row(*cells)
     heading = f"{bench['title']} on {bench['hardware_name']}, {bench['unit']}"
-    return f"{heading}\n\n{render_to_text(table, width, color=color)}"
+    return f"{heading}\n\n{render_to_text(table, width, color=color)}{_errors(bench)}"
+
+
+def _errors(bench: Bench) -> str:
+    """Return the mean errors of curves that were measured where they were predicted, if any, in one line."""
+    errors = [(curve["variant"], curve["mean_error"]) for curve in bench["curves"] if curve["mean_error"] is not None]
+    said = ", ".join(f"{variant} {100 * error:.1f} %" for variant, error in errors)
+    return f"\nMean error: {said}\n" if said else ""
 
 
 def to_csv(bench: Bench) -> str:

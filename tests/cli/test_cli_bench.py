@@ -86,6 +86,47 @@ def test_the_plot_holds_prediction_and_measurement(tierscope: Command, tmp_path:
     assert "64 MiB" in (tmp_path / "t.txt").read_text()
 
 
+OWN = """variant,x,value,unit
+128 B nodes,64 KiB,33,cycles
+128 B nodes,1024,206,cycles
+128 B nodes,1024,210,cycles
+64 B nodes,1024,208,cycles
+"""
+
+
+def test_a_curve_of_ones_own_stands_beside_the_prediction(tierscope: Command, tmp_path: Path) -> None:
+    """33 and 208 (the median) cycles of 1410 MHz are 23.4 and 147.5 ns, at the two sizes of the file."""
+    (tmp_path / "own.csv").write_text(OWN)
+    arguments = (*LATENCY, "--measured", "own.csv")
+    (curve,) = tierscope(*arguments, "--format", "json").json["curves"]
+    assert [x for x, _ in curve["predicted"]] == [64, 1024]
+    assert [value for _, value in curve["measured"]] == pytest.approx([33 / 1.41, 208 / 1.41])
+    assert curve["source"] == "own.csv" and 0 < curve["mean_error"] < 0.15
+    assert f"Mean error: 128 B nodes {100 * curve['mean_error']:.1f} %" in tierscope(*arguments).out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("size,value\n1,2\n", "line 1: no column 'x'"),
+        ("x,value\n1,-2\n", "line 2: value: '-2' is not positive"),
+        ("x,value\n1,2\nnan,2\n", "line 3: x: 'nan' is not positive"),
+        ("x,value\n1\n", "line 2: value: '' is not a number"),
+        ("x,value,unit\n1,2,GB/s\n", "line 2: unit: ns is expected, not 'GB/s'"),
+        ("variant,x,value\n64 B,1,2\n", "line 2: benchmark latency: unknown variant '64 B'"),
+        ("variant,x,value\n64 B nodes,1,2\n", "no row of benchmark latency, 128 B nodes"),
+        ("", "line 1: no column 'x'"),
+    ],
+)
+def test_mistakes_in_a_curve_of_ones_own_name_their_line(
+    tierscope: Command, tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "own.csv").write_text(text)
+    finished = tierscope(*LATENCY, "--measured", "own.csv")
+    assert (finished.code, finished.err.count("\n")) == (2, 1)
+    assert "own.csv" in finished.err and words in finished.err
+
+
 MISTAKES = [
     ((*LATENCY, "--sizes", "1XB"), "1XB"),
     ((*LATENCY, "--sizes", "0KiB"), "must be positive"),
