@@ -10,14 +10,14 @@ takes some hundred steps to find out, eight lines at a time.
 from __future__ import annotations
 
 from simulator.core import counter, scalar
-from simulator.core.bitwise import LOW, ones
+from simulator.core.bitwise import ones
 from simulator.core.coalescer import coalescer_entry
 from simulator.core.compiled import small_function
 from simulator.core.dram_places import channel_group_of, line_at, places_of
 from simulator.core.hashing import dealt, scrambled
 from simulator.core.l1 import l1_set_of
 from simulator.core.layout import SET_GROUP_WORDS, TICKS_PER_PS, Int64Array
-from simulator.core.places import counters_at, slice_at
+from simulator.core.places import counters_at, set_row, slice_at
 from simulator.core.prefetch import prefetch
 from simulator.core.program import ADDRESS, EXTENT, RECORD_WORDS, STRIDE, high, low
 from simulator.core.sets import ORDER, SET_WORDS
@@ -136,8 +136,8 @@ def locate_in_l2(m: Int64Array, p: Parameters, near: int, count: int) -> None:
         turn, slot = dealt(group, slots, inverse)
         m[read + GROUP] = group
         m[read + HOME] = (turn + scrambled(slot)) & partition_shift
-        lane = line & (group_lines - 1) & LOW
-        m[read + SET] = sets + (((lane * (slots & LOW) + slot) << partition_shift) + near) * SET_WORDS
+        row = set_row(line & (group_lines - 1), slot, group_lines, slots)
+        m[read + SET] = sets + ((row << partition_shift) + near) * SET_WORDS
         m[read + SET_GROUP] = set_groups + slot * SET_GROUP_WORDS
     for read in range(table, table + count):
         m[read + SLICE] = slice_at(p, m[read + LINE], near)

@@ -48,9 +48,17 @@ def set_group_at(p: Parameters, slot: int) -> int:
 
 
 @small_function
+def set_row(lane: int, slot: int, lanes: int, slots: int) -> int:
+    """Return the row of a set among those of a partition: first the sets of the first lane, which stand for all while
+    a group has one tag, slot by slot; then, slot by slot, those of the other lanes, which are read together."""
+    apart = slots + (slot & LOW) * ((lanes - 1) & LOW) + lane - 1
+    return apart if lane > 0 else slot
+
+
+@small_function
 def set_at(p: Parameters, lane: int, slot: int, partition: int) -> int:
     """Return the place of a set: that of the line `lane` of the groups of a slot, in one partition."""
-    return p.at.sets + ((lane * p.set_groups + slot) * p.partitions + partition) * SET_WORDS
+    return p.at.sets + (set_row(lane, slot, p.group_lines, p.set_groups) * p.partitions + partition) * SET_WORDS
 
 
 @small_function

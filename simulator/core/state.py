@@ -78,7 +78,7 @@ class Places(NamedTuple):
     reads: int = 0  # see core/line_table.py
     mshrs: int = 0  # MSHR_RING pairs
     set_groups: int = 0  # of L2: what the lanes of one have in common
-    sets: int = 0  # of L2, (lane, slot, partition); the lane is the line within its group
+    sets: int = 0  # of L2, (see `places.set_row`, partition)
     l1_sets: int = 0  # (SM, set)
     log: int = 0  # of accesses, see core/access_log.py
     dram: int = 0
