@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering import attention, gemm, prefill
@@ -14,6 +15,7 @@ from simulator.lowering.implementation import Framework, Implementation
 from simulator.lowering.key_tiles import Operands, kv_layout
 from simulator.lowering.layout import SECTOR_BYTES, AddressMap, Matrix, allocate, panel_bytes_of, pitch_of
 from simulator.lowering.lower import WORKSPACE
+from simulator.lowering.moved import kept, moved
 from simulator.lowering.prefill_call import lower_cache_write
 from simulator.lowering.quantise import WIDE_BYTES, Cast, lower_quantise
 from simulator.lowering.reshape_and_cache import reshape_and_cache
@@ -29,7 +31,7 @@ SCALE_BYTES = 4
 
 def gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> Callable[[int], list[TracedKernel]]:
     """Return what makes the kernels of each call: an fp8 product with the cast of its input, where the framework casts
-    it."""
+    it.  Calls are the first one on other copies of the weight, and of the input."""
     shape = case.shape()
     source_bytes = pitch_of(shape.m) * _whole_sectors(shape.k * shape.activation_dtype.bytes)
     weight_bytes = pitch_of(shape.n) * _whole_sectors(shape.k * shape.weight_dtype.bytes)
@@ -45,16 +47,22 @@ def gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> C
     if cast and pinned == CHOSEN:
         pinned = cutlass_kernel(case.framework, hardware.compute_capability, case.m, case.n)
 
-    def call(copy: int) -> list[TracedKernel]:
-        source = copy % len(inputs)
+    @cache
+    def first() -> list[TracedKernel]:
         kernels: list[TracedKernel] = []
         if cast:
-            places = (addresses[name] for name in (f"wide{source}", f"x{source}", "scale"))
+            places = (addresses[name] for name in ("wide0", "x0", "scale"))
             kernels.extend(lower_quantise(Cast(shape.m, shape.k, *places), case.framework, hardware, scalars))
-        operands = _gemm_operands(shape, addresses, f"x{source}", f"w{copy}")
+        operands = _gemm_operands(shape, addresses, "x0", "w0")
         rows = case.raster_rows
         products = gemm.lower(shape, operands, hardware, scalars, len(kernels), pinned=pinned, raster_rows=rows)
-        return [*kernels, *products]
+        return [kept(kernel) for kernel in (*kernels, *products)]
+
+    def call(copy: int) -> list[TracedKernel]:
+        source = copy % len(inputs)
+        names = {"w0": f"w{copy}", "x0": f"x{source}"} | ({"wide0": f"wide{source}"} if cast else {})
+        moves = [(addresses.ranges[old], addresses[new]) for old, new in names.items() if old != new]
+        return [moved(kernel, moves) for kernel in first()] if moves else first()
 
     return call
 
