@@ -141,9 +141,10 @@ def mshr_batch(mshr_lines: int) -> int:
     return max(1, min(MOST_MSHR_BATCH, mshr_lines // 16))
 
 
-def lines_per_group(l2_sets: int) -> int:
-    """Return how many consecutive lines, in consecutive sets, share one tag while they live one life."""
-    return gcd(l2_sets, MOST_GROUP_LINES)
+def lines_per_group(l2_sets: int, most: int = MOST_GROUP_LINES) -> int:
+    """Return how many consecutive lines, in consecutive sets, share one tag while they live one life, of a power of two
+    at most."""
+    return gcd(l2_sets, most)
 
 
 def contexts_of(p: Parameters) -> int:

@@ -40,7 +40,7 @@ from simulator.core.layout import (
 from simulator.core.program import RECORD_WORDS, pack
 from simulator.core.replay import LOGGED, REACHED, STARVED, advance
 from simulator.core.sets import VALID
-from simulator.core.state import State, as_record
+from simulator.core.state import MOST_GROUP_LINES, State, as_record
 from simulator.core.transfer import post_transfer
 from simulator.errors import DeadlockError, TraceError
 from simulator.hardware import Hardware
@@ -67,7 +67,7 @@ class Device:
 
     Kernels in flight share SMs, L2 and DRAM.  A kernel's records are taken from its chunks as its CTAs are placed,
     so that memory is bounded by two chunks, not by the trace.  An `observer` is told of every access; `room` is that of
-    a device that is no longer used.
+    a device that is no longer used; `most_group_lines` is as `whole_group_lines` has it.
     """
 
     def __init__(
@@ -77,9 +77,10 @@ class Device:
         grouped: bool = True,
         observer: AccessObserver | None = None,
         room: Int64Array | None = None,
+        most_group_lines: int = MOST_GROUP_LINES,
     ) -> None:
         self.hardware = hardware
-        self.parameters = core_parameters(hardware, seed, grouped, LOG_WORDS if observer else 0)
+        self.parameters = core_parameters(hardware, seed, grouped, LOG_WORDS if observer else 0, most_group_lines)
         self._record = as_record(self.parameters)
         self._state = State(self.parameters, room)
         self._launches: dict[int, _Launch] = {}

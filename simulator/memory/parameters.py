@@ -5,7 +5,7 @@ from __future__ import annotations
 from simulator.core.layout import TICKS_PER_PS
 from simulator.core.replacement import POLICIES
 from simulator.core.sets import MAX_SECTORS
-from simulator.core.state import Parameters, laid_out, lines_per_group, mshr_batch
+from simulator.core.state import MOST_GROUP_LINES, Parameters, laid_out, lines_per_group, mshr_batch
 from simulator.errors import ConfigError
 from simulator.hardware import Hardware
 from simulator.memory.dram_parameters import dram_parameters
@@ -16,7 +16,13 @@ SITE_BYTES = 256
 transpose in CUDA"); not published since, but with 128 B or 512 B the A100 misses a plateau of gpu-cache."""
 
 
-def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log_words: int = 0) -> Parameters:
+def core_parameters(
+    hardware: Hardware,
+    seed: int = 0,
+    grouped: bool = True,
+    log_words: int = 0,
+    most_group_lines: int = MOST_GROUP_LINES,
+) -> Parameters:
     """Return the core's scalars for a device.
 
     Bandwidths become times per KiB in 1/1024 ps, rounded up, so that no simulated rate exceeds its peak.  Raises
@@ -29,7 +35,7 @@ def core_parameters(hardware: Hardware, seed: int = 0, grouped: bool = True, log
         raise ConfigError(f"{hardware.name}: l2.line: must be at most {MAX_SECTORS} sectors (given {l2.line_bytes} B)")
     sets = l2.size_bytes // (l2.partitions * l2.line_bytes * l2.ways)
     l1_sets = l1.size_bytes // (l2.line_bytes * l1.ways)
-    group_lines = lines_per_group(sets)
+    group_lines = lines_per_group(sets, most_group_lines)
     sites = l2.slice_sites or 1
     group_bytes = group_lines * l2.line_bytes
     parameters = Parameters(

@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import counter
+from simulator.core.state import MOST_GROUP_LINES
 from simulator.errors import CapacityError
 from simulator.hardware import Hardware
 from simulator.lowering.implementation import Implementation, implementations
+from simulator.lowering.layout import GROUP_ROWS
 from simulator.memory import Device
+from simulator.memory.groups import whole_group_lines
 from simulator.run.calls import attention_call, gemm_calls, touched_bytes
 from simulator.run.cases import GemmCase, KernelCase
 from simulator.run.limits import limiter
@@ -92,7 +95,9 @@ def predict(
 
     calls = _Calls(case.weight_copies if isinstance(case, GemmCase) else 1, kernels, touched)
     in_graph = (isinstance(case, GemmCase) and case.calls) or calls.count
-    device = Device(hardware, room=_spare_room())
+    tiled = isinstance(case, GemmCase) and case.m >= 2 * GROUP_ROWS
+    lines = whole_group_lines(kernels(0), hardware.l2.line_bytes) if tiled else MOST_GROUP_LINES
+    device = Device(hardware, room=_spare_room(), most_group_lines=lines)
     runs, count = _replay(case, calls, device)
     _rooms.append(device.room)
     time_ps = runs[-1].end_ps - runs[0].ready_ps
