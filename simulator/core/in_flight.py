@@ -68,6 +68,12 @@ def oldest(m: Int64Array, queue: int, entries: int, never: int) -> int:
 
 
 @small_function
+def oldest_bytes(m: Int64Array, queue: int, entries: int) -> int:
+    """Return the bytes of the oldest entry, of which there is one."""
+    return m[entries + 2 * m[queue + HEAD] + 1] & BYTES
+
+
+@small_function
 def is_crowded(m: Int64Array, queue: int, room: int) -> bool:
     """Return whether half of the `room` entries are taken."""
     return 2 * (m[queue + TAIL] - m[queue + HEAD]) >= room

@@ -9,10 +9,20 @@ from __future__ import annotations
 
 from simulator.core import scalar
 from simulator.core.compiled import called, small_function
+from simulator.core.dram_state import NEVER
+from simulator.core.in_flight import bytes_held, oldest, oldest_bytes
 from simulator.core.l2 import NORMAL, READ
-from simulator.core.layout import CONTEXT_END, CONTEXT_NEXT, CONTEXT_SM, MAX_CONTEXTS, Int64Array
+from simulator.core.layout import (
+    CONTEXT_BITS,
+    CONTEXT_END,
+    CONTEXT_NEXT,
+    CONTEXT_SM,
+    MAX_CONTEXTS,
+    SM_QUEUE,
+    Int64Array,
+)
 from simulator.core.line_table import ALIKE, list_records, locate, locate_in_l1
-from simulator.core.places import context_at, near_partition
+from simulator.core.places import context_at, near_partition, queue_entries, sm_at
 from simulator.core.plain_reads import is_plain
 from simulator.core.program import (
     ADDRESS,
@@ -115,14 +125,49 @@ def prepare(m: Int64Array, p: Parameters, program: Int64Array, context: int, rec
 
 
 @small_function
-def prepare_next(m: Int64Array, p: Parameters, program: Int64Array, context: int, last: int, again: bool) -> None:
-    """Prepare what will probably be read next: where the CTA at `context` issues `again` at once, what it has from
-    `last` on, else what that whose event comes next has."""
+def will_wait(m: Int64Array, p: Parameters, event: int, sm: int, asked: int) -> bool:
+    """Return whether the CTA of an event will probably not find room for `asked` bytes in its SM, as many more being on
+    their way to `sm` then."""
+    there = m[context_at(p, event & (MAX_CONTEXTS - 1)) + CONTEXT_SM]
+    queue, entries = sm_at(p, there) + SM_QUEUE, queue_entries(p, there)
+    held = bytes_held(m, queue) + (asked if there == sm else 0)
+    if oldest(m, queue, entries, NEVER) <= event >> CONTEXT_BITS:
+        held -= oldest_bytes(m, queue, entries)
+    return held + asked // 2 > p.sm_outstanding_bytes
+
+
+@small_function
+def likely_next(m: Int64Array, p: Parameters, sm: int, asked: int) -> int:
+    """Return the CTA that will probably issue after this one, of `sm`, which has `asked` for some bytes: that whose
+    event comes next, or where it will wait, the one after.
+
+    An arrival lets the CTA it is for go on and wakes another one up, which both ask for the room that it leaves.
+    """
+    heap = p.at.heap
+    first = 2 if m[heap + 2] < m[heap + 1] else 1
+    event = m[heap + first]
+    if m[scalar.HEAP] > 6 and will_wait(m, p, event, sm, asked):
+        event = min(m[heap + 3 - first], min(m[heap + 2 * first + 1], m[heap + 2 * first + 2]))
+    return context_at(p, event & (MAX_CONTEXTS - 1))
+
+
+@small_function
+def prepare_next(
+    m: Int64Array,
+    p: Parameters,
+    program: Int64Array,
+    context: int,
+    last: int,
+    again: bool,
+    sm: int,
+    asked: int,
+) -> None:
+    """Prepare what will probably be read next: where the CTA at `context`, of `sm`, which has `asked` for some bytes,
+    issues `again` at once, what it has from `last` on, else what `likely_next` has."""
     if again:
         prepare(m, p, program, context, last)
     elif m[scalar.HEAP] > 2:
-        heap = p.at.heap
-        following = context_at(p, min(m[heap + 1], m[heap + 2]) & (MAX_CONTEXTS - 1))
+        following = likely_next(m, p, sm, asked)
         prepare(m, p, program, following, m[following + CONTEXT_NEXT])
 
 

@@ -8,7 +8,7 @@ from simulator.core.compiled import small_function
 from simulator.core.hashing import dealt, mix, scrambled
 from simulator.core.layout import CONTEXT_WORDS, KERNEL_WORDS, SET_GROUP_WORDS, SM_WORDS, WAITING_HEADER
 from simulator.core.sets import SET_WORDS
-from simulator.core.state import Parameters
+from simulator.core.state import RING, Parameters
 
 
 @small_function
@@ -27,6 +27,12 @@ def kernel_at(p: Parameters, k: int) -> int:
 def sm_at(p: Parameters, sm: int) -> int:
     """Return the place of the record of an SM."""
     return p.at.sms + sm * SM_WORDS
+
+
+@small_function
+def queue_entries(p: Parameters, sm: int) -> int:
+    """Return where the queue of bytes in flight to an SM has its entries."""
+    return p.at.in_flight + sm * RING * 2
 
 
 @small_function

@@ -59,7 +59,7 @@ from simulator.core.line_ahead import (
 )
 from simulator.core.line_groups import range_access
 from simulator.core.line_reads import load_lines, read_lines
-from simulator.core.places import context_at, counters_at, kernel_at, sm_at
+from simulator.core.places import context_at, counters_at, kernel_at, queue_entries, sm_at
 from simulator.core.plain_reads import look_ahead
 from simulator.core.prefetch import prefetch
 from simulator.core.program import (
@@ -84,12 +84,6 @@ from simulator.core.waiting import ASLEEP, begin_waiting, wake_next
 REACHED, COMPLETED, STARVED, LOGGED = 0, 1, 2, 3
 """Why `advance` returned: the time limit, a kernel that ended, a kernel that wants its next chunk of CTAs, a log that
 is half full."""
-
-
-@small_function
-def queue_entries(p: Parameters, sm: int) -> int:
-    """Return where the queue of bytes in flight to an SM has its entries."""
-    return p.at.in_flight + sm * RING * 2
 
 
 @small_function
@@ -223,7 +217,8 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
         held = bytes_held(m, sm_at(p, sm) + SM_QUEUE)
         soon = following != buffer and m[context + CONTEXT_RING + following] <= t
         fits = held + size + size // 2 <= p.sm_outstanding_bytes
-        prepare_next(m, p, program, context, last, soon and fits and last < end)
+        more = 2 if rest & THROUGH_L1 else size
+        prepare_next(m, p, program, context, last, soon and fits and last < end, sm, more)
         if rest & THROUGH_L1:
             arrival, entry = load_lines(m, p, program, k, sm, record, last, reads, t)
         else:
