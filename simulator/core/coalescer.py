@@ -16,10 +16,15 @@ LINE, SECTORS, READY, ENTRY_WORDS = 0, 1, 2, 4
 
 
 @small_function
-def coalescer_entry(p: Parameters, sm: int, line: int) -> int:
-    """Return the place of the entry of a line in the coalescer of an SM."""
-    unit = sm // p.coalescer_sms
-    return p.at.coalescers + (unit * COALESCER_LINES + line % COALESCER_LINES) * ENTRY_WORDS
+def coalescer_at(p: Parameters, sm: int) -> int:
+    """Return the place of the coalescer of an SM."""
+    return p.at.coalescers + sm // p.coalescer_sms * COALESCER_LINES * ENTRY_WORDS
+
+
+@small_function
+def entry_in(coalescer: int, line: int) -> int:
+    """Return the place of the entry of a line in the coalescer at `coalescer`."""
+    return coalescer + (line & (COALESCER_LINES - 1)) * ENTRY_WORDS
 
 
 @small_function
@@ -42,7 +47,7 @@ def on_its_way(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, now:
     where L2 has to be asked (ps)."""
     if p.coalescer_sms == 0:
         return -1
-    entry = coalescer_entry(p, sm, line)
+    entry = entry_in(coalescer_at(p, sm), line)
     asked = has_asked(m, entry, line, mask)
     return m[entry + READY] if asked and m[entry + READY] + p.l2_hit_ps > now else -1
 
@@ -64,4 +69,4 @@ def joins(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, size: int
 def remember(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, ready: int) -> None:
     """Note a request that has gone to L2, whose answer is ready there at `ready` (ps)."""
     if p.coalescer_sms > 0:
-        keep(m, coalescer_entry(p, sm, line), line, mask, ready)
+        keep(m, entry_in(coalescer_at(p, sm), line), line, mask, ready)

@@ -41,8 +41,7 @@ def l1_set_of(p: Parameters, sm: int, line: int) -> tuple[int, int]:
 def l1_find(m: Int64Array, p: Parameters, k: int, sm: int, place: int, turn: int, mask: int) -> tuple[int, int, bool]:
     """Look for the sectors `mask` of a line in the L1 of an SM, whose set and tag are `l1_set_of` it, and make room for
     them; return the place of the word that says when the line is there, the sectors that have to come from L2, and
-    whether the line is new, so that this word has yet to be set."""
-    m[scalar.L1_USED] = 1
+    whether the line is new, so that this word has yet to be set.  `count_l1` is for the caller."""
     way = find_way(m, place, turn)
     new = way == WAYS
     if new:
@@ -57,10 +56,16 @@ def l1_find(m: Int64Array, p: Parameters, k: int, sm: int, place: int, turn: int
     m[place + ORDER] = touch(m[place + ORDER], way)
     valid = nibble(m[place + VALID], way)
     m[place + VALID] = with_nibble(m[place + VALID], way, valid | mask)
-    counters = p.at.counters + k * counter.COUNT
-    m[counters + counter.L1_SECTOR_HITS] += ones(mask & valid)
-    m[counters + counter.L1_SECTOR_MISSES] += ones(mask & ~valid)
     return place + READY + way, mask & ~valid, new
+
+
+@small_function
+def count_l1(m: Int64Array, p: Parameters, k: int, asked: int, missed: int) -> None:
+    """Count sectors that an L1 was asked for, of which it `missed` some."""
+    m[scalar.L1_USED] = 1
+    counters = p.at.counters + k * counter.COUNT
+    m[counters + counter.L1_SECTOR_HITS] += asked - missed
+    m[counters + counter.L1_SECTOR_MISSES] += missed
 
 
 @small_function
@@ -68,6 +73,7 @@ def l1_lookup(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: in
     """Do as `l1_find` does, at `now`, and set that word of a new line; return the first two."""
     place, turn = l1_set_of(p, sm, line)
     loaded, missing, new = l1_find(m, p, k, sm, place, turn, mask)
+    count_l1(m, p, k, ones(mask), ones(missing))
     if new:
         m[loaded] = now
     return loaded, missing

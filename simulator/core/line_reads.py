@@ -14,7 +14,7 @@ from simulator.core.coalescer import READY, has_asked, keep
 from simulator.core.compiled import called, small_function
 from simulator.core.dram_state import NEVER
 from simulator.core.in_flight import entry_of
-from simulator.core.l1 import l1_find
+from simulator.core.l1 import count_l1, l1_find
 from simulator.core.l2 import note_lane, whole_fetches
 from simulator.core.layout import (
     SET_GROUP_WORDS,
@@ -65,8 +65,12 @@ from simulator.core.state import Parameters
 def find_in_l1(m: Int64Array, p: Parameters, k: int, sm: int, count: int, now: int) -> None:
     """Leave of the sectors listed those that neither the SM's L1 has, nor any SM of its coalescer has asked for."""
     table = m[scalar.TABLE]
+    asked = missed = 0
     for read in range(table, table + count):
-        loaded, missing, m[read + NEW] = l1_find(m, p, k, sm, m[read + L1_SET], m[read + L1_TAG], m[read + MASK])
+        mask = m[read + MASK]
+        loaded, missing, m[read + NEW] = l1_find(m, p, k, sm, m[read + L1_SET], m[read + L1_TAG], mask)
+        asked += ones(mask)
+        missed += ones(missing)
         prefetch(m, loaded)
         m[read + LOADED] = loaded
         m[read + MOVED] = ones(missing) << p.sector_shift
@@ -80,6 +84,7 @@ def find_in_l1(m: Int64Array, p: Parameters, k: int, sm: int, count: int, now: i
             else:
                 keep(m, entry, line, missing, PENDING)
         m[read + MASK] = missing
+    count_l1(m, p, k, asked, missed)
 
 
 @called

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from simulator.core import counter, scalar
 from simulator.core.bitwise import ones
-from simulator.core.coalescer import coalescer_entry
+from simulator.core.coalescer import coalescer_at, entry_in
 from simulator.core.compiled import small_function
 from simulator.core.dram_places import channel_group_of, line_at, places_of
 from simulator.core.hashing import dealt, scrambled
 from simulator.core.l1 import l1_set_of
 from simulator.core.layout import SET_GROUP_WORDS, TICKS_PER_PS, Int64Array
 from simulator.core.places import counters_at, set_row, slice_at
-from simulator.core.prefetch import prefetch
+from simulator.core.prefetch import prefetch_early
 from simulator.core.program import ADDRESS, EXTENT, RECORD_WORDS, STRIDE, high, low
 from simulator.core.sets import ORDER, SET_WORDS
 from simulator.core.state import COLUMN_WORDS, TABLE_COLUMNS, Parameters
@@ -115,13 +115,14 @@ def locate_in_l1(m: Int64Array, p: Parameters, sm: int, count: int) -> None:
         m[read + L1_SET], m[read + L1_TAG] = l1_set_of(p, sm, m[read + LINE])
     for read in range(table, table + count):
         place = m[read + L1_SET]
-        prefetch(m, place)
-        prefetch(m, place + ORDER)
+        prefetch_early(m, place)
+        prefetch_early(m, place + ORDER)
     if p.coalescer_sms > 0:
+        coalescer = coalescer_at(p, sm)
         for read in range(table, table + count):
-            m[read + ENTRY] = coalescer_entry(p, sm, m[read + LINE])
+            m[read + ENTRY] = entry_in(coalescer, m[read + LINE])
         for read in range(table, table + count):
-            prefetch(m, m[read + ENTRY])
+            prefetch_early(m, m[read + ENTRY])
 
 
 @small_function
@@ -164,13 +165,13 @@ def bring_near(m: Int64Array, p: Parameters, near: int, count: int) -> None:
     table = m[scalar.TABLE]
     for read in range(table, table + count):
         place = m[read + SET]
-        prefetch(m, place)
-        prefetch(m, place + ORDER)
+        prefetch_early(m, place)
+        prefetch_early(m, place + ORDER)
         if m[read + HOME] != near:
             place += (m[read + HOME] - near) * SET_WORDS
-            prefetch(m, place)
-            prefetch(m, place + ORDER)
-        prefetch(m, m[read + RECORD])
+            prefetch_early(m, place)
+            prefetch_early(m, place + ORDER)
+        prefetch_early(m, m[read + RECORD])
 
 
 @small_function

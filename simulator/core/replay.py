@@ -61,7 +61,7 @@ from simulator.core.line_groups import range_access
 from simulator.core.line_reads import load_lines, read_lines
 from simulator.core.places import context_at, counters_at, kernel_at, queue_entries, sm_at
 from simulator.core.plain_reads import look_ahead
-from simulator.core.prefetch import prefetch
+from simulator.core.prefetch import prefetch, prefetch_early
 from simulator.core.program import (
     ADDRESS,
     BARRIER,
@@ -247,7 +247,7 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     if size_of(program, last) < 1 << p.group_shift:
         look_ahead(m, p, program, sm, last)
     for each in range(2 * last - record, min(end, 3 * last - 2 * record), 2):
-        prefetch(program, each * RECORD_WORDS)
+        prefetch_early(program, each * RECORD_WORDS)
     waits(m, context, following, FOR_RECORD)
     return max(t, m[context + CONTEXT_RING + following]) << CONTEXT_BITS | number
 
@@ -289,9 +289,9 @@ def foresee(m: Int64Array, p: Parameters, program: Int64Array) -> None:
     prefetch(m, why)
     prefetch(m, why + WHY_TOTAL)
     for ahead in range(4):
-        prefetch(program, record + 8 * ahead)
+        prefetch_early(program, record + 8 * ahead)
     for ahead in range(32, 2 * RECORD_WORDS * m[scalar.STEP_RECORDS], 8):
-        prefetch(program, record + ahead)
+        prefetch_early(program, record + ahead)
 
 
 @small_function

@@ -37,7 +37,7 @@ RING = 4096
 """Room of the queue of an SM, in entries."""
 
 COALESCER_LINES = 512
-"""Lines a coalescer remembers: those in flight to a few SMs."""
+"""Lines a coalescer remembers, a power of two: those in flight to a few SMs."""
 
 MSHR_RING = 1 << 17
 """Room of the queue of misses on their way, in entries."""
