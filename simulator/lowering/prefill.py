@@ -20,7 +20,8 @@ from simulator.lowering.elementwise import lower_copy
 from simulator.lowering.implementation import Backend, Framework, Implementation
 from simulator.lowering.key_tiles import Operands, add_block_table, add_keys, kv_layout
 from simulator.lowering.layout import Matrix, Runs
-from simulator.lowering.prefill_plan import PrefillPlan, prefill_plan, query_tiles_of, shared_bytes
+from simulator.lowering.prefill_chain import chained_cycles
+from simulator.lowering.prefill_plan import PrefillPlan, prefill_plan, product_dtype, query_tiles_of, shared_bytes
 from simulator.lowering.program import Launch, ProgramBuilder, contiguous, traced_parts, traced_whole
 from simulator.lowering.reshape_and_cache import heads_apart
 from simulator.lowering.tiling import SHARED_BYTES_PER_CLOCK, SHARPNESS
@@ -50,18 +51,12 @@ def lower_prefill(
     sum of the parts where the keys of tiles are split."""
     plan = prefill_plan(shape, hardware, framework, backend)
     tiles = _Tiles(shape, plan)
-    turnover, masked = 0, mask_cycles(plan, scalars)
     prologue_ps = scalars.prologue_at(hardware.sm.clock_hz)
-    if plan.persistent:  # the next tile's queries come when the last one's are done with; its first softmax is alone
-        alone = 2 * (1 - scalars.softmax_exposed) * half_softmax_cycles(plan, hardware)
-        turnover = prologue_ps * hardware.sm.clock_hz // PS_PER_S + math.ceil(0 if plan.overlaps else alone)
-        turnover += scalars.item_cycles if plan.transposes and plan.queries == 2 * WARP_GROUP_ROWS else 0
-
     items = tiles.items()
     ctas = len(items)
     if plan.persistent:
         ctas = min(ctas, hardware.sm.count)
-        worker = deal(tiles.steps(items), ctas)
+        worker = np.arange(len(items)) % ctas if plan.in_turn else deal(tiles.steps(items), ctas)
         items, worker = items[np.argsort(worker, kind="stable")], np.sort(worker)
     size = operands.query.rows * operands.query.row_bytes
     if plan.swaps:
@@ -71,7 +66,8 @@ def lower_prefill(
         lengths = shape.batch * LENGTH_BYTES
         yield lower_copy(operands.workspace, operands.workspace, lengths, kernel, layer, step, prologue_ps=0)
         kernel += 1
-    pieces = _Pieces(tiles, operands, kernel, step_cycles(shape, plan, hardware, scalars), turnover, masked)
+    cycles, turnover = _cycles(shape, plan, ctas, hardware, scalars)
+    pieces = _Pieces(tiles, operands, kernel, cycles, turnover, mask_cycles(plan, scalars))
 
     def make(cta: IntArray) -> Records:
         if not plan.persistent:
@@ -204,7 +200,7 @@ class _Tiles:
         item = np.arange(self.count * self.plan.splits)
         if self.plan.splits > 1:
             item = item[self.steps(item) > 0]
-        if self.plan.persistent:
+        if self.plan.persistent and not self.plan.in_turn:
             item = item[np.argsort(-self.where(item // self.plan.splits)[2], kind="stable")]
         return item
 
@@ -278,15 +274,30 @@ def deal(work: IntArray, hands: int) -> IntArray:
     return taken
 
 
+def _cycles(
+    shape: AttentionShape, plan: PrefillPlan, ctas: int, hardware: Hardware, scalars: Implementation
+) -> tuple[int, int]:
+    """Return the SM cycles of a product with half of its softmax, and those that a tile takes besides where a CTA takes
+    several, whose first softmax is alone."""
+    if plan.overlaps:
+        step, longer = chained_cycles(shape, plan, ctas, hardware)
+        return math.ceil(step / 2), math.ceil(longer)
+    turnover = 0
+    if plan.persistent:
+        alone = 2 * (1 - scalars.softmax_exposed) * half_softmax_cycles(plan, hardware)
+        turnover = scalars.prologue_at(hardware.sm.clock_hz) * hardware.sm.clock_hz // PS_PER_S + math.ceil(alone)
+        turnover += scalars.item_cycles if plan.transposes and plan.queries == 2 * WARP_GROUP_ROWS else 0
+    return step_cycles(shape, plan, hardware, scalars), turnover
+
+
 def step_cycles(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, scalars: Implementation) -> int:
     """Return the SM cycles of one product (Q K^T or P V) of a whole tile with half of its softmax, padding included.
 
     A warp loads the keys of its products from shared memory itself, where copies put them; those of warp groups and
-    later ones are read by the matrix units.  Softmax hides behind products but for a share, and wholly where it has
-    warps of its own.
+    later ones are read by the matrix units.  Softmax hides behind products but for a share.
     """
     sm = hardware.sm
-    dtype = shape.kv_dtype if plan.multiplies_cache else shape.activation_dtype
+    dtype = product_dtype(shape, plan)
     scores = plan.queries * plan.keys
     head = (shape.head_dim + (plan.padded_head or shape.head_dim)) / 2
     rate = float(getattr(sm.tensor_flops_per_clock, dtype.value))
@@ -299,8 +310,6 @@ def step_cycles(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware, sc
     if plan.masks_window:
         product += mask_cycles(plan, scalars) / 2
     softmax = half_softmax_cycles(plan, hardware)
-    if plan.overlaps:
-        return math.ceil(max(product, softmax))
     product += plan.keys * shape.head_dim * plan.conversion_cycles
     if plan.transposes:
         product += plan.keys * shape.head_dim / scalars.transposed_per_clock / 2

@@ -11,7 +11,9 @@
   srt/layers/attention/triton_ops/extend_attention.py (_get_block_sizes_for_extend_attention).  vLLM has one of its own
   for head size 192 with an fp8 cache, but for sm_90: v1/attention/ops/triton_unified_attention.py (BLOCK_M, TILE_SIZE).
 - CUTLASS (SGLang on data-centre Blackwell with an fp8 cache, which its other kernels would multiply in fp8):
-  flashinfer_backend.py (fmha_backend); 256 queries by 128 keys of the new K and V, in bf16.
+  flashinfer_backend.py (fmha_backend); 256 queries by 128 keys of the new K and V, in bf16.  FlashInfer deals its tiles
+  before it runs, each to the CTA with the least work so far, for which all tiles of a sequence count the same, head by
+  head (attention/blackwell/plan.cuh, cost_function).
 - TensorRT-LLM: contextFusedMultiHeadAttention/fmhaRunner.cpp (setupLaunchParams), cpp/kernels/fmha_v2/setup.py
   (enumerate_hmma_flash_kernels_base, enumerate_hgmma_flash_warpspec_kernels, enumerate_hgmma_ldgsts_kernels).  sm_120,
   head sizes 128 and 256: skip_softmax_sm120/fused_multihead_flash_attention_ws_sm120.cu, also without skipping; what
@@ -70,6 +72,7 @@ class PrefillPlan:
         False  # a kernel counts tiles first (prepare_varlen_num_blocks); on sm_90 the main one need not wait
     )
     persistent: bool = False  # as many CTAs as run at once; each takes tile after tile, the heaviest first
+    in_turn: bool = False  # tiles are dealt to them beforehand, one after the other, whatever keys they see
     warp_rows: int = 0  # rows a warp multiplies with the keys it loads from shared memory; 0: products of warp groups
     masks_window: bool = False  # visits the tiles before the window too, to find them masked
     spills: bool = False  # holds more than its registers
@@ -129,6 +132,11 @@ def query_tiles_of(shape: AttentionShape, plan: PrefillPlan) -> int:
     """Return the tiles along the queries of one sequence and head (KV head where heads are packed)."""
     rows = shape.query_len * (group_of(shape) if plan.packed else 1)
     return -(-rows // plan.queries)
+
+
+def product_dtype(shape: AttentionShape, plan: PrefillPlan) -> Dtype:
+    """Return the type in which a kernel multiplies."""
+    return shape.kv_dtype if plan.multiplies_cache else shape.activation_dtype
 
 
 def shared_bytes(shape: AttentionShape, plan: PrefillPlan, hardware: Hardware) -> int:
@@ -278,7 +286,8 @@ def _unified_triton(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:
 
 
 def _cutlass() -> PrefillPlan:
-    return PrefillPlan(" cutlass", 256, 128, 512, 4, persistent=True, overlaps=True)
+    plan = PrefillPlan(" cutlass", 256, 128, 512, 4, persistent=True, in_turn=True, overlaps=True)
+    return replace(plan, order=ALONG_SEQUENCES)
 
 
 def _power_of_two(number: int) -> int:

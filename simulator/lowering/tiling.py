@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from simulator.errors import ConfigError
-from simulator.hardware import Hardware
+from simulator.hardware import Dtype, Hardware
 from simulator.lowering.implementation import Implementation
 from simulator.units import PS_PER_S
 from simulator.workload.operators import GemmShape
@@ -226,12 +226,9 @@ def _resident(tiling: Tiling, hardware: Hardware) -> int:
 def step_cycles(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: Implementation) -> int:
     """Return the matrix-unit cycles of one stage of a whole tile, its padding included."""
     wider = max(shape.weight_dtype, shape.activation_dtype, key=lambda dtype: dtype.bytes)
-    rate: float = getattr(hardware.sm.tensor_flops_per_clock, wider.value) * scalars.matrix_efficiency
-    sustained = hardware.sm.sustained_tensor_flops_per_clock
-    if sustained is not None:  # power limits what all SMs do together: where some idle, the others may do more
-        ctas = -(-shape.m // tiling.tile_m) * -(-shape.n // tiling.tile_n) * tiling.split
-        busy = ctas / (-(-ctas // hardware.sm.count) * hardware.sm.count)
-        rate = min(rate, getattr(sustained, wider.value) / busy)
+    ctas = -(-shape.m // tiling.tile_m) * -(-shape.n // tiling.tile_n) * tiling.split
+    peak: float = getattr(hardware.sm.tensor_flops_per_clock, wider.value)
+    rate = min(peak * scalars.matrix_efficiency, powered_rate(wider, ctas, hardware))
     columns = K_BYTES // shape.weight_dtype.bytes
     product = 2 * tiling.tile_m * tiling.tile_n * columns / rate
     if tiling.half_path:  # both operands come from shared memory, 128 bytes of a row a stage and a clock
@@ -240,6 +237,17 @@ def step_cycles(shape: GemmShape, tiling: Tiling, hardware: Hardware, scalars: I
     if not bulk_copies(hardware):
         product = (product**SHARPNESS + _shared_cycles(tiling) ** SHARPNESS) ** (1 / SHARPNESS)
     return math.ceil(product)
+
+
+def powered_rate(dtype: Dtype, ctas: int, hardware: Hardware) -> float:
+    """Return the FLOPs per clock of an SM that power allows, which limits what all SMs do together: where waves of CTAs
+    leave some idle, the others may do more."""
+    sustained = hardware.sm.sustained_tensor_flops_per_clock
+    if sustained is None:
+        return math.inf
+    busy = ctas / (-(-ctas // hardware.sm.count) * hardware.sm.count)
+    rate: float = getattr(sustained, dtype.value)
+    return rate / busy
 
 
 def _shared_cycles(tiling: Tiling) -> float:

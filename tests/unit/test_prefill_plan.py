@@ -362,8 +362,3 @@ def test_products_hide_softmax_as_the_kernel_lets_them() -> None:
     plan = prefill_plan(shape, hopper, Framework.VLLM)
     assert half_softmax_cycles(plan, hopper) == 768
     assert step_cycles(shape, plan, hopper, scalars) == 2048 + 192
-    blackwell = device("b200-sxm")  # 256 x 128 scores: twice the softmax; 2048 FLOPs x 1024 at twice the rate
-    generated = prefill_plan(shape, blackwell, Framework.TRTLLM)
-    assert step_cycles(shape, generated, blackwell, scalars) == 2048
-    full = scalars.model_copy(update={"matrix_efficiency": 1.0})
-    assert step_cycles(shape, generated, blackwell, full) == 1536
