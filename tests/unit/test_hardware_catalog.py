@@ -15,8 +15,8 @@ from simulator.hardware import Dtype, load
 
 DEVICES = [
     "a10", "a100-sxm-40gb", "a100-sxm-80gb", "a30", "a40", "b200-sxm", "b300-sxm", "gb200", "gb300", "gh200",
-    "h100-pcie", "h100-sxm", "h200-sxm", "jetson-orin-agx", "l4", "l40", "l40s", "mi210", "rtx-3090", "rtx-4090",
-    "rtx-5060-ti", "rtx-pro-6000", "v100-pcie-16gb", "v100-sxm-32gb",
+    "h100-nvl", "h100-pcie", "h100-sxm", "h20", "h200-sxm", "jetson-orin-agx", "l4", "l40", "l40s", "mi210", "mi300x",
+    "rtx-3090", "rtx-4090", "rtx-5060-ti", "rtx-5090", "rtx-pro-6000", "v100-pcie-16gb", "v100-sxm-32gb",
 ]  # fmt: skip
 LINKS = ["cxl2", "cxl3", "nvlink-c2c", "pcie3", "pcie4", "pcie5", "pcie6"]
 STANDARDS = ["ddr5", "gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "hbm4", "lpddr5", "lpddr5x"]
@@ -35,6 +35,8 @@ PINS = {
     "a100-sxm-80gb": (5120, 3.186),
     "h100-sxm": (5120, 5.238),
     "h100-pcie": (5120, 3.186),
+    "h100-nvl": (6144, 5.128),
+    "h20": (6144, 5.238),
     "gh200": (6144, 5.238),
     "h200-sxm": (6144, 6.402),
     "b200-sxm": (7680, 7.992),
@@ -50,9 +52,11 @@ PINS = {
     "l40s": (384, 18.0),
     "rtx-pro-6000": (512, 28.0),
     "rtx-5060-ti": (128, 28.0),
+    "rtx-5090": (512, 28.0),
     "rtx-4090": (384, 21.0),
     "rtx-3090": (384, 19.5),
     "mi210": (4096, 3.2),
+    "mi300x": (8192, 5.2),
     "jetson-orin-agx": (256, 6.4),
 }
 
@@ -63,6 +67,8 @@ DATA_SHEET_GBS = {
     "a100-sxm-80gb": 2039,
     "h100-sxm": 3350,
     "h100-pcie": 2039,
+    "h100-nvl": 3938,
+    "h20": 4000,
     "gh200": 4000,
     "h200-sxm": 4917,
     "b200-sxm": 7672,
@@ -78,9 +84,11 @@ DATA_SHEET_GBS = {
     "l40s": 864,
     "rtx-pro-6000": 1792,
     "rtx-5060-ti": 448,
+    "rtx-5090": 1792,
     "rtx-4090": 1008,
     "rtx-3090": 936,
     "mi210": 1638,
+    "mi300x": 5300,
     "jetson-orin-agx": 204.8,
 }
 
@@ -110,7 +118,7 @@ L2_READ_GBS = {
     "mi210": 4950,
 }
 
-# Pointer-chase DRAM plateau, ns (RRZE-HPC and te42kyfo gpu-latency, AI_kernels).
+# Pointer-chase DRAM plateau, ns (RRZE-HPC and te42kyfo gpu-latency, AI_kernels; MI300X by Chips and Cheese).
 DRAM_LATENCY_NS = {
     "v100-pcie-16gb": 314,
     "v100-sxm-32gb": 300,
@@ -125,6 +133,7 @@ DRAM_LATENCY_NS = {
     "rtx-3090": 268,
     "rtx-pro-6000": 330,
     "mi210": 395,
+    "mi300x": 375,
 }
 
 # Dense BF16 TFLOPS of the data sheet; the clock held under memory-bound load may exceed the one it uses.
@@ -149,6 +158,9 @@ BF16_TFLOPS = {
     "rtx-3090": 71,
     "rtx-pro-6000": 503,
     "mi210": 181,
+    "mi300x": 1307,
+    "h20": 148,
+    "rtx-5090": 209.5,
 }
 
 

@@ -168,8 +168,15 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "gemm", [GEMM]).write_bytes(b"PAR1 and then nothing")
     with pytest.raises(ConfigError, match="cannot be read as Parquet"):
         select(GEMM_SUITE, database.at(tmp_path), Selection())
+    pq.write_table(columns_of().slice(0, 0), write(tmp_path, "gemm", [GEMM]))
+    with pytest.raises(ConfigError, match=r"gemm_perf.parquet: no rows$"):
+        select(GEMM_SUITE, database.at(tmp_path), Selection())
+    with pytest.raises(ConfigError, match=r"has no table <gpu>/attention/<framework>/<version>/generation_"):
+        select(DECODE_SUITE, database.at(tmp_path), Selection())
     with pytest.raises(ConfigError, match="no such folder"):
         database.at(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="not a folder"):
+        database.at(write(tmp_path, "gemm", [GEMM]))
 
 
 def test_calibration_rows_are_chosen_by_their_key(tmp_path: Path) -> None:

@@ -117,9 +117,12 @@ def select(suite: KernelSuite, source: Database, selection: Selection) -> tuple[
     usable = [found for table in tables if (found := _usable(suite, table, selection, ledger)) is not None]
     if not usable:
         gpus = sorted({description_of(each.gpu) or each.gpu for each in source.tables(suite.family, suite.file)})
+        if not gpus:
+            place = f"<gpu>/{suite.family}/<framework>/<version>/{suite.file}"
+            raise ConfigError(f"suite {suite.name}: {source.root} has no table {place}")
         raise ConfigError(
             f"suite {suite.name}: {source.root} has no usable row of what was asked for; it has tables of "
-            f"{', '.join(gpus) or 'no device'}{_why_none(ledger)}{_of_files(selection)}"
+            f"{', '.join(gpus)}{_why_none(ledger)}{_of_files(selection)}"
         )
     drawn = [row for draw in _draws(suite, usable, selection) for row in _materialise(suite, draw)]
     ledger.usable, ledger.drawn = sum(len(found.rows) for found in usable), len(drawn)
@@ -151,6 +154,8 @@ def _usable(suite: KernelSuite, table: Table, selection: Selection, ledger: Ledg
         ledger.notes.append(str(error))
         return None
     ledger.enter(table.name, columns.rows)
+    if not columns.rows:
+        ledger.notes.append(f"{table.name}: no rows")
     out = ledger.left_out[table.name]
     description = description_of(table.gpu, selection.devices)
     if whole := _whole_table(suite, table, columns, description):
