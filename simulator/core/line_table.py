@@ -18,7 +18,7 @@ from simulator.core.hashing import dealt, scrambled
 from simulator.core.l1 import l1_set_of
 from simulator.core.layout import SET_GROUP_WORDS, TICKS_PER_PS, Int64Array
 from simulator.core.places import counters_at, set_row, slice_at
-from simulator.core.prefetch import prefetch_early
+from simulator.core.prefetch import prefetch, prefetch_early
 from simulator.core.program import ADDRESS, EXTENT, RECORD_WORDS, STRIDE, high, low
 from simulator.core.sets import ORDER, SET_WORDS
 from simulator.core.state import COLUMN_WORDS, TABLE_COLUMNS, Parameters
@@ -107,6 +107,19 @@ def list_lines(m: Int64Array, p: Parameters, group: int, low: int, high: int) ->
     return last + 1 - first
 
 
+FEW = 8
+"""Lines of an event for which the nearest cache has room until the next."""
+
+
+@small_function
+def bring(m: Int64Array, count: int, place: int) -> None:
+    """Have the cache line of a word that one of `count` lines needs an event later brought near."""
+    if count < FEW:
+        prefetch(m, place)
+    else:
+        prefetch_early(m, place)
+
+
 @small_function
 def locate_in_l1(m: Int64Array, p: Parameters, sm: int, count: int) -> None:
     """Find out where in L1 and the coalescer the first `count` lines listed are, and have that brought near."""
@@ -115,14 +128,14 @@ def locate_in_l1(m: Int64Array, p: Parameters, sm: int, count: int) -> None:
         m[read + L1_SET], m[read + L1_TAG] = l1_set_of(p, sm, m[read + LINE])
     for read in range(table, table + count):
         place = m[read + L1_SET]
-        prefetch_early(m, place)
-        prefetch_early(m, place + ORDER)
+        bring(m, count, place)
+        bring(m, count, place + ORDER)
     if p.coalescer_sms > 0:
         coalescer = coalescer_at(p, sm)
         for read in range(table, table + count):
             m[read + ENTRY] = entry_in(coalescer, m[read + LINE])
         for read in range(table, table + count):
-            prefetch_early(m, m[read + ENTRY])
+            bring(m, count, m[read + ENTRY])
 
 
 @small_function
@@ -165,13 +178,13 @@ def bring_near(m: Int64Array, p: Parameters, near: int, count: int) -> None:
     table = m[scalar.TABLE]
     for read in range(table, table + count):
         place = m[read + SET]
-        prefetch_early(m, place)
-        prefetch_early(m, place + ORDER)
+        bring(m, count, place)
+        bring(m, count, place + ORDER)
         if m[read + HOME] != near:
             place += (m[read + HOME] - near) * SET_WORDS
-            prefetch_early(m, place)
-            prefetch_early(m, place + ORDER)
-        prefetch_early(m, m[read + RECORD])
+            bring(m, count, place)
+            bring(m, count, place + ORDER)
+        bring(m, count, m[read + RECORD])
 
 
 @small_function

@@ -32,7 +32,7 @@ from simulator.core.layout import SPLIT, Int64Array
 from simulator.core.line_asks import ask_lines
 from simulator.core.mshr import write_back
 from simulator.core.places import counters_at, near_partition, set_at, set_group_at, slot_of
-from simulator.core.prefetch import prefetch, prefetch_early
+from simulator.core.prefetch import prefetch
 from simulator.core.program import ADDRESS, RECORD_WORDS, REST, THROUGH_L1
 from simulator.core.replacement import LRU
 from simulator.core.sets import (
@@ -224,21 +224,21 @@ def look_ahead(m: Int64Array, p: Parameters, program: Int64Array, sm: int, recor
     lane = line & (p.group_lines - 1)
     if program[word + REST] & THROUGH_L1:
         place = l1_set_of(p, sm, line)[0]
-        prefetch_early(m, place)
-        prefetch_early(m, place + ORDER)
-        prefetch_early(m, place + READY)
-        prefetch_early(m, place + READY + 8)
+        prefetch(m, place)
+        prefetch(m, place + ORDER)
+        prefetch(m, place + READY)
+        prefetch(m, place + READY + 8)
     slot, home = slot_of(p, group)
     near = near_partition(p, sm)
     place = set_at(p, lane, slot, near)
-    prefetch_early(m, place)
-    prefetch_early(m, place + ORDER)
-    prefetch_early(m, place + READY)
-    prefetch_early(m, place + READY + 8)
+    prefetch(m, place)
+    prefetch(m, place + ORDER)
+    prefetch(m, place + READY)
+    prefetch(m, place + READY + 8)
     if near != home:
         place = set_at(p, lane, slot, home)
-        prefetch_early(m, place)
-        prefetch_early(m, place + ORDER)
+        prefetch(m, place)
+        prefetch(m, place + ORDER)
     channel_group, access = channel_group_of(p.dram, group)
     channel, bank, _, _ = line_at(p.dram, lane, access)
-    prefetch_early(m, bank_place(p.dram, channel_group, bank, channel))
+    prefetch(m, bank_place(p.dram, channel_group, bank, channel))
