@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simulator.hardware import Dtype, Hardware
-from simulator.lowering.decode_tile import Plan, Tile, fitting, group_of, one_wave, shared_bytes
+from simulator.lowering.decode_tile import PRODUCT_ROWS, Plan, Tile, fitting, group_of, one_wave, shared_bytes
 from simulator.workload.operators import AttentionShape
 
 FLASHINFER = " flashinfer"
@@ -32,19 +32,31 @@ VECTOR_THREADS, VECTOR_BYTES = 128, 16  # of a CTA at least; of a thread's load,
 VECTOR_REGISTERS = 56  # of groups of two at head size 128, profiled (the RTX 5060 Ti of rows/hit_rates.csv)
 
 
+def tile_rows(rows: int, head_dim: int) -> int:
+    """Return the query rows of a tile on the matrix units, for as many as share keys (FA2DetermineCtaTileQ)."""
+    return 128 if rows > 64 and head_dim < 256 else 64 if rows > PRODUCT_ROWS else PRODUCT_ROWS
+
+
+def shares_keys(rows: int) -> bool:
+    """Return whether the warps of a CTA share the keys of a tile of so many rows; otherwise they share its rows, and
+    each reads all keys."""
+    return rows == PRODUCT_ROWS
+
+
 def flashinfer_plan(shape: AttentionShape, hardware: Hardware, head_major: bool) -> Plan:
     """Return the kernel on the matrix units: a tile has as many keys, a power of two of steps, as leave room for two
     CTAs in shared memory, or for one where two cannot have a step each."""
     group = group_of(shape)
-    rows = 128 if group > 64 and shape.head_dim < 256 else 64 if group > 16 else 16
-    step = STEP_KEYS * (WARPS if rows == 16 else 1)  # up to 16 rows warps share the keys of a tile, else its rows
+    rows = tile_rows(group, shape.head_dim)
+    shared = shares_keys(rows)
+    step = STEP_KEYS * (WARPS if shared else 1)
     query = rows * shape.head_dim * shape.activation_dtype.bytes
     pair = 2 * step * shape.head_dim * shape.kv_dtype.bytes
     resident = RESIDENT if RESIDENT * (query + pair) <= hardware.sm.shared_memory_bytes else 1
     room = (hardware.sm.shared_memory_bytes // resident - query) // pair
     steps = 1 << (max(1, min(room, MOST_STEPS // (2 if rows > 64 else 1))).bit_length() - 1)
-    shared = rows == 16
-    tile = Tile(rows, step * steps, 128, 2, 128, warp_rows=16, conversion_cycles=CONVERSION * (1 if shared else WARPS))
+    conversion = CONVERSION * (1 if shared else WARPS)
+    tile = Tile(rows, step * steps, 128, 2, 128, warp_rows=PRODUCT_ROWS, conversion_cycles=conversion)
     if shared:
         tile = replace(tile, exchanged_rows=WARPS * rows, exchanges=EXCHANGES)
     return _plan(shape, fitting(tile, shape, hardware), RESIDENT * hardware.sm.count, head_major)

@@ -14,7 +14,8 @@ VECTOR_BYTES = 16  # of a thread's load
 HOPPER, BLACKWELL, CONSUMER_BLACKWELL = 90, 100, 120  # compute capabilities
 HOPPER_MMA_SHARE = 0.63
 PRODUCT_CYCLES = 33  # of an instruction that multiplies, to its result: A100 (Sun et al. 2022; sm_120: 35)
-PRODUCT_FLOPS = 2 * 16 * 8 * 16  # of that instruction (m16n8k16)
+PRODUCT_ROWS = PRODUCT_DEPTH = 16  # of that instruction (m16n8k16), the least that a tile is cut to
+PRODUCT_FLOPS = 2 * PRODUCT_ROWS * 8 * PRODUCT_DEPTH
 SCHEDULERS = 4  # of an SM
 SHARED_LOAD_CYCLES = 29  # from shared memory (QuickRunCUDA, B300)
 EXCHANGE_CYCLES = 30 + SHARED_LOAD_CYCLES  # between warps: a barrier of four of them, and such a load (the same)
@@ -117,9 +118,9 @@ def fitting(tile: Tile, shape: AttentionShape, hardware: Hardware) -> Tile:
     while shared_bytes(shape, tile) > room:
         if tile.stages > 2:
             tile = replace(tile, stages=2)
-        elif tile.keys > 16:
+        elif tile.keys > PRODUCT_DEPTH:
             tile = replace(tile, keys=tile.keys // 2)
-        elif tile.queries > 16:
+        elif tile.queries > PRODUCT_ROWS:
             tile = replace(tile, queries=tile.queries // 2)
         else:
             break

@@ -33,7 +33,14 @@ from math import ceil
 
 from simulator.hardware import Dtype, Hardware
 from simulator.lowering.decode_flash import EFFICIENCY_KEPT
-from simulator.lowering.decode_flashinfer import CONVERSION, FLASHINFER_CHUNK, WARPS
+from simulator.lowering.decode_flashinfer import (
+    CONVERSION,
+    FLASHINFER_CHUNK,
+    STEP_KEYS,
+    WARPS,
+    shares_keys,
+    tile_rows,
+)
 from simulator.lowering.decode_plan import ADA, FLASHINFER_HEADS
 from simulator.lowering.decode_tile import (
     BLACKWELL,
@@ -106,7 +113,7 @@ def prefill_plan(
         return _flash_attention_3(shape, hardware)
     if framework is Framework.VLLM and narrow:  # which FlashAttention-2 cannot read
         plan = _flashinfer(shape, hardware)  # whose warps of other rows convert the same keys
-        return replace(plan, conversion_cycles=CONVERSION * (WARPS if plan.queries > 16 else 1))
+        return replace(plan, conversion_cycles=CONVERSION * (1 if shares_keys(plan.queries) else WARPS))
     return _flash_attention_2(shape)
 
 
@@ -220,13 +227,14 @@ def _flash_attention_3_ampere(shape: AttentionShape) -> PrefillPlan:
 def _flashinfer(shape: AttentionShape, hardware: Hardware) -> PrefillPlan:
     """Two CTAs share an SM where one step of 16 keys lets them; the keys of a tile are what then fits."""
     d, rows = shape.head_dim, shape.query_len * group_of(shape)
-    queries = 128 if rows > 64 and d < 256 else 64 if rows > 16 else 16
-    step = 64 if queries == 16 else 16  # keys that the warps advance by together
+    queries = tile_rows(rows, d)
+    shared = shares_keys(queries)
+    step = STEP_KEYS * (WARPS if shared else 1)  # keys that the warps advance by together
     query_bytes, step_bytes = queries * d * 2, 2 * d * step * shape.kv_dtype.bytes
     room = hardware.sm.shared_memory_bytes
     room //= 2 if room >= 2 * (query_bytes + step_bytes) else 1
     steps = max(1, min((room - query_bytes) // step_bytes, 4 if queries == 128 else 8))
-    warp_rows = 64 if queries == 16 else queries // 4
+    warp_rows = 64 if shared else queries // WARPS
     plan = PrefillPlan(" flashinfer", queries, steps * step, 128, 2, packed=group_of(shape) > 1, warp_rows=warp_rows)
     chunk = _flashinfer_chunk(shape, query_tiles_of(shape, plan), 2 * hardware.sm.count)
     return replace(plan, splits=-(-shape.kv_len // chunk), chunk=chunk, order=ALONG_SEQUENCES)
