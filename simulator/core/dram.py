@@ -27,7 +27,6 @@ from simulator.core.dram_state import (
     COMMAND,
     EPOCH,
     MIXED,
-    NEVER,
     OLD_CLOSES,
     OLD_COLUMN_FROM,
     OLD_ROW,
@@ -82,15 +81,14 @@ def open_row(
     epoch: int,
     current: int,
     stands: bool,
-    steady: bool,
 ) -> tuple[int, int, int]:
     """Activate a row of a bank, or `rows` one after the other, the one that `stands` open being closed before; return
     when the (last) activate goes out, how long refresh held it up (ps), and the bank's refreshes before it."""
     opens = use(m, gates + ACTIVATE * p.gate_words, lane, p.group_channels, start, rows * p.activate_ps)
-    if not steady and p.activate_group_ps > 0:
+    if p.activate_group_ps > 0:
         opens = max(opens, use(m, columns + p.gate_words, lane, p.group_channels, start, rows * p.activate_group_ps))
     closes = max(start, m[record + CLOSE_FROM])
-    if not steady and p.activate_command_ps > 0:
+    if p.activate_command_ps > 0:
         issued = use_commands(m, p, gates + COMMAND * p.gate_words, lane, start, rows, stands)
         opens = max(opens, issued)
         closes = max(closes, issued)
@@ -102,12 +100,11 @@ def open_row(
         m[record + OLD_CLOSES] = closes
     else:
         opens = max(opens, closes if m[record + ROW] < 0 else start)
-        if not steady:
-            after = due if current > epoch else due - p.refresh_period_ps
-            shut = max(0, after + p.refresh_shut_ps - opens)
-            opens += shut
+        after = due if current > epoch else due - p.refresh_period_ps
+        shut = max(0, after + p.refresh_shut_ps - opens)
+        opens += shut
         m[record + OLD_ROW] = -1
-    if not steady and opens >= due and current == epoch:
+    if opens >= due and current == epoch:
         shut += max(0, due + p.refresh_shut_ps - opens)
         opens = max(opens, due + p.refresh_shut_ps)
         current += 1
@@ -129,18 +126,16 @@ def serve(
     runs: int,
     now: int,
     write: bool,
-    steady: bool,
 ) -> tuple[int, int, int, int, int]:
     """Make `count` consecutive accesses to a row, in one lane of a channel group or in all, whose gates, bank and
     refresh are where `places_of` says; return when the last one has been transferred and when the first left the
     controller's queue, for the bank or for the bus, and how long it waited for another row to be closed, for refresh
     and for its row to be opened (ps).
 
-    `runs`: rows to open whatever is open (0: the row, if it is not).  `steady`: a constant, see `DramParameters`, that
-    leaves out what it makes impossible.  The closed form for `count` is what single accesses one after the other come
-    to, since tCCD_L is at least the transfer.
+    `runs`: rows to open whatever is open (0: the row, if it is not).  The closed form for `count` is what single
+    accesses one after the other come to, since tCCD_L is at least the transfer.
     """
-    start, due, epoch = (now, NEVER, 0) if steady else clock_of(m, p, unit, now)
+    start, due, epoch = clock_of(m, p, unit, now)
     own_record(m, record, lane)
     channels = p.group_channels if lane == WHOLE else 1
     column = p.column_write_ps if write else p.column_read_ps
@@ -149,8 +144,8 @@ def serve(
     ready = use(m, gates + BUS * p.gate_words, lane, p.group_channels, start, busy)
     ready = max(ready, use(m, columns, lane, p.group_channels, start, count * column))
     left = max(ready, m[record + COLUMN_FROM])
-    current = epoch if steady else epoch + (left >= due)
-    stands = (m[record + ROW] >= 0) & (steady or m[record + EPOCH] >= current)
+    current = epoch + (left >= due)
+    stands = (m[record + ROW] >= 0) & (m[record + EPOCH] >= current)
     last = left + more
     waited = shut = 0
     if runs == 0 and stands and m[record + ROW] == row:
@@ -164,11 +159,9 @@ def serve(
         m[counters + counter.ROW_HITS] += count * channels
     else:
         rows = max(1, runs)
-        left, shut, current = open_row(
-            m, p, gates, columns, record, lane, rows, start, due, epoch, current, stands, steady
-        )
+        left, shut, current = open_row(m, p, gates, columns, record, lane, rows, start, due, epoch, current, stands)
         begins = max(ready, left + (p.t_rcd_wr_ps if write else p.t_rcd_ps))
-        shut = 0 if steady else min(shut, begins - ready)
+        shut = min(shut, begins - ready)
         waited = begins - ready - shut
         last = begins + more
         closes = max(left + p.t_ras_ps, last + (p.write_recovery_ps if write else p.t_rtp_ps))
@@ -176,18 +169,18 @@ def serve(
         m[record + EPOCH] = current
         m[record + ROW] = row
         m[record + CLOSE_FROM] = closes
-        if not steady and p.closed_page:
+        if p.closed_page:
             m[record + ROW] = -1
             m[record + CLOSE_FROM] = closes + p.t_rp_ps
         busy = max(busy, rows * p.activate_ps)
         m[counters + counter.ROW_HITS] += (count - rows) * channels
         m[counters + (counter.ROW_CONFLICTS if stands else counter.ROW_MISSES)] += rows * channels
     m[counters + counter.DRAM_BUSY_PS] += busy * channels
-    end = last + p.burst_ps if steady else wall_time(m, p, unit, last + p.burst_ps)
+    end = wall_time(m, p, unit, last + p.burst_ps)
     conflict = waited if stands else 0
-    refreshed = 0 if steady else shut + (end - now) - (last + p.burst_ps - start)
+    refreshed = shut + (end - now) - (last + p.burst_ps - start)
     opening = 0 if stands else min(waited, p.t_rcd_ps)
-    return end, left if steady else wall_time(m, p, unit, left), conflict, refreshed, opening
+    return end, wall_time(m, p, unit, left), conflict, refreshed, opening
 
 
 @small_function
@@ -221,7 +214,7 @@ def serve_lanes(
     for lane in range(p.group_channels):
         record = shared + (1 + lane) * BANK_WORDS
         done, _, conflict, refreshed, opening = serve(
-            m, p, counters, gates, columns, record, unit, lane, row, count, runs, now, write, False
+            m, p, counters, gates, columns, record, unit, lane, row, count, runs, now, write
         )
         end = max(end, done)
         m[shared + ROW] = m[record + ROW]
@@ -247,7 +240,6 @@ def serve_any(
     runs: int,
     now: int,
     write: bool,
-    steady: bool,
 ) -> tuple[int, int, int, int]:
     """Make `count` accesses to a row in one lane of a channel group or in all; return when the last has been
     transferred and what it waited for, as `serve` does (ps)."""
@@ -255,7 +247,7 @@ def serve_any(
     if lane == WHOLE and m[record + MIXED]:
         return serve_lanes(m, p, counters, group, bank, row, count, runs, now, write)
     end, _, conflict, refreshed, opening = serve(
-        m, p, counters, gates, columns, record, unit, lane, row, count, runs, now, write, steady
+        m, p, counters, gates, columns, record, unit, lane, row, count, runs, now, write
     )
     return end, conflict, refreshed, opening
 
@@ -339,9 +331,7 @@ def serve_pieces(
         bank, row = locate(p, access)
         piece = min(count, step)
         lane, few = np.int64(WHOLE), min(runs, piece)
-        done, conflict, refreshed, opening = serve_any(
-            m, p, counters, group, lane, bank, row, piece, few, now, False, False
-        )
+        done, conflict, refreshed, opening = serve_any(m, p, counters, group, lane, bank, row, piece, few, now, False)
         end = max(end, done)
         access += step
         count -= step
@@ -350,7 +340,7 @@ def serve_pieces(
 
 @small_function
 def read_group(
-    m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, size: int, now: int, steady: bool
+    m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, size: int, now: int
 ) -> tuple[int, int, int, int]:
     """Fetch `size` bytes of a group, which `channel_group_of` places, into L2, from all its channels; return when they
     are there and what they waited for, as `serve` does (ps)."""
@@ -367,7 +357,7 @@ def read_group(
     else:
         bank, row = locate(q, access)
         end, conflict, refreshed, opening = serve_any(
-            m, q, counters, channel_group, lane, bank, row, count, runs, now, False, steady
+            m, q, counters, channel_group, lane, bank, row, count, runs, now, False
         )
     return end + q.latency_ps, conflict, refreshed, opening
 
@@ -378,7 +368,7 @@ def dram_read(
 ) -> tuple[int, int, int, int]:
     """Do as `read_group` does for all of a group (`lane` WHOLE), or one of its lines."""
     if lane == WHOLE:
-        return read_group(m, p, k, channel_group, access, size, now, False)
+        return read_group(m, p, k, channel_group, access, size, now)
     q = p.dram
     counters = p.at.counters + k * counter.COUNT
     channel, bank, row, first = line_at(q, lane, access)
@@ -389,6 +379,6 @@ def dram_read(
     m[counters + counter.DRAM_READ_BYTES] += count << q.access_shift
     leave_gaps(m, p, gap_of(m, p, k), counters, gates, unit, channel, size, now)
     end, conflict, refreshed, opening = serve_any(
-        m, q, counters, channel_group, channel, bank, row, count, runs, now, False, False
+        m, q, counters, channel_group, channel, bank, row, count, runs, now, False
     )
     return end + q.latency_ps, conflict, refreshed, opening

@@ -52,7 +52,7 @@ def offer(
             note_read(m, gates)
             count = accesses_of(q, size)
             done, left, _, _, _ = serve(
-                m, q, p.at.counters, gates, columns, record, unit, channel, row, count, 0, now, False, False
+                m, q, p.at.counters, gates, columns, record, unit, channel, row, count, 0, now, False
             )
             done += q.latency_ps
             sift_down(places, 0, entries, left)

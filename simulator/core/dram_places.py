@@ -20,10 +20,16 @@ def locate(p: DramParameters, access: int) -> tuple[int, int]:
 
 
 @small_function
+def access_of(p: DramParameters, lap: int) -> int:
+    """Return the number of the first access, in each channel, of the groups of a lap: one of each channel group."""
+    return lap << (p.chunks_shift + p.chunk_access_shift)
+
+
+@small_function
 def channel_group_of(p: DramParameters, group: int) -> tuple[int, int]:
     """Return the channel group of a line group, and the number of the group's first access in each channel."""
     quotient, slot = dealt(group, p.channel_groups, p.channel_groups_inverse)
-    return slot, quotient << (p.chunks_shift + p.chunk_access_shift)
+    return slot, access_of(p, quotient)
 
 
 @small_function

@@ -121,7 +121,7 @@ def drain(m: Int64Array, p: DramParameters, counters: int, group: int, lane: int
             own_record(m, record, each)
             if m[queue + PENDING] > p.drain_to and (m[record + CLOSE_FROM] <= until or m[record + ROW] == row):
                 m[queue + PENDING] -= count << p.command_shift if lane == WHOLE else count
-                done, _, _, _ = serve_any(m, p, counters, group, each, bank, row, count, runs, now, True, False)
+                done, _, _, _ = serve_any(m, p, counters, group, each, bank, row, count, runs, now, True)
                 end = max(end, done)
             else:
                 m[queue + QUEUE_HEADER + (kept & (p.queue - 1))] = entry

@@ -13,7 +13,7 @@ from simulator.core import counter, scalar
 from simulator.core.asks import PENDING
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import accesses_of, gap_of, leave_gaps, note_read, serve
-from simulator.core.dram_lanes import read_steadily
+from simulator.core.dram_steady import read_steadily
 from simulator.core.l2 import cross
 from simulator.core.layout import KERNEL_RUNS, Int64Array
 from simulator.core.ledger import note_crossing, note_fetch
@@ -116,7 +116,7 @@ def read_each(m: Int64Array, p: Parameters, k: int, first: int, end: int, now: i
         opened = min(m[read + FIRST] * runs, count)
         columns, record, row = m[read + COLUMNS], m[read + RECORD], m[read + ROW]
         came, _, conflict, refreshed, opening = serve(
-            m, q, counters, gates, columns, record, unit, channel, row, count, opened, free, False, False
+            m, q, counters, gates, columns, record, unit, channel, row, count, opened, free, False
         )
         came += q.latency_ps
         m[place + CAME] = came
@@ -139,7 +139,7 @@ def read_each_steadily(m: Int64Array, p: Parameters, k: int, first: int, end: in
         count = accesses_of(q, wanted)
         note_read(m, gates)
         columns, record, row = m[read + COLUMNS], m[read + RECORD], m[read + ROW]
-        came, waited, opened, closed = read_steadily(m, q, gates, columns, record, channel, row, count, free)
+        came, waited, opened, closed = read_steadily(m, q, gates, columns, record, channel, row, count, 0, free)
         m[place + CAME] = came + q.latency_ps
         m[place + WAITED] = waited if closed else ~waited
         misses += opened

@@ -94,13 +94,11 @@ def fetch(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int,
 
 
 @small_function
-def fetch_group(
-    m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, size: int, now: int, steady: bool
-) -> int:
+def fetch_group(m: Int64Array, p: Parameters, k: int, channel_group: int, access: int, size: int, now: int) -> int:
     """Do as `fetch` does for a whole group."""
     lane = np.int64(WHOLE)
     free = admit_misses(m, p, k, lines_of(p, lane), now, 1)
-    ready, conflict, refreshed, opening = read_group(m, p, k, channel_group, access, size, free, steady)
+    ready, conflict, refreshed, opening = read_group(m, p, k, channel_group, access, size, free)
     take_mshr(m, p, k, lane, size, free, ready)
     note_fetch(m, p, now, free, ready, conflict, refreshed, opening)
     return ready

@@ -11,12 +11,14 @@ import numpy as np
 from simulator.core import counter, scalar
 from simulator.core.asks import (
     ACCESS,
+    BANK,
     BYTES,
     CHANNEL_GROUP,
     COPY_SET,
     CROSSING,
     NEAR,
     PENDING,
+    ROW,
     SET,
     ask_groups,
     fills,
@@ -24,7 +26,7 @@ from simulator.core.asks import (
 )
 from simulator.core.bitwise import ones
 from simulator.core.compiled import called, small_function
-from simulator.core.dram_places import WHOLE, bank_place, channel_group_of, line_at
+from simulator.core.dram_places import WHOLE, access_of, bank_place, channel_group_of, line_at, locate
 from simulator.core.hashing import mix, quotient_of, scrambled
 from simulator.core.l1 import l1_set_of
 from simulator.core.l2 import NORMAL, READ, whole_fetches
@@ -118,6 +120,8 @@ def look(
     place: int,
     channel_group: int,
     access: int,
+    bank: int,
+    row: int,
     now: int,
 ) -> None:
     """Look from partition `near`, where its set is at `place`, for a group; have the scalar WHOLE_READY say when it is
@@ -134,7 +138,7 @@ def look(
         place += (home - near) * SET_WORDS  # the sets of a line lie side by side
         way, missing, came = look_up(m, p, k, near, group, place, lane, crossing, now)
         ready = max(ready, came)
-    entry = new_ask(m, p, k, scalar.WHOLE_READY, ready, now)
+    entry = new_ask(m, p, k, ready, now)
     if missing:
         m[counters + counter.READ_SECTOR_MISSES] += ones(missing) * lines
         if p.fetch_sectors > 1:
@@ -144,6 +148,8 @@ def look(
         m[entry + BYTES] = (ones(missing) * lines) << p.sector_shift
         m[entry + CHANNEL_GROUP] = channel_group
         m[entry + ACCESS] = access
+        m[entry + BANK] = bank
+        m[entry + ROW] = row
         fills(m, entry, SET, place, way)
     if crossing:
         m[counters + counter.FAR_SECTORS] += ones(crossing) * lines
@@ -168,6 +174,8 @@ def read_groups(m: Int64Array, p: Parameters, k: int, sm: int, first: int, end: 
     lap = quotient_of(first, q.channel_groups, q.channel_groups_inverse)
     lap_end = (lap + 1) * q.channel_groups
     started = mix(lap, q.channel_groups)
+    access = access_of(q, lap)
+    bank, row = locate(q, access)
     first_set, slot_words = set_at(p, 0, 0, near), p.partitions * SET_WORDS
     m[scalar.WHOLE_READY] = now
     group = first
@@ -180,6 +188,8 @@ def read_groups(m: Int64Array, p: Parameters, k: int, sm: int, first: int, end: 
             lap += 1
             lap_end += q.channel_groups
             started = mix(lap, q.channel_groups)
+            access = access_of(q, lap)
+            bank, row = locate(q, access)
         slot = group - turn_end + hashed
         slot += p.set_groups & (slot >> 63)
         place = first_set + slot * slot_words
@@ -191,13 +201,12 @@ def read_groups(m: Int64Array, p: Parameters, k: int, sm: int, first: int, end: 
         home = 0
         if p.partitions > 1:
             home = (turn + scrambled(slot)) & 1
-        m[scalar.ACCESSES] += 1
         channel_group = group - lap_end + started
         channel_group += q.channel_groups & (channel_group >> 63)
-        access = lap << (q.chunks_shift + q.chunk_access_shift)
-        look(m, p, k, near, home, group, place, channel_group, access, now)
+        look(m, p, k, near, home, group, place, channel_group, access, bank, row, now)
         group += 1
     ask_groups(m, p, k, now)
+    m[scalar.ACCESSES] += group - first
     m[scalar.MOVED] += (group - first) << p.group_shift
     return group - first, m[scalar.WHOLE_READY]
 

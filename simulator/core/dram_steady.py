@@ -1,10 +1,10 @@
-"""Reads of single channels where DRAM is steady and no kernel opens rows whatever is open: what `serve` does then, in
-less than half the instructions, whose counters are for the caller to sum up."""
+"""Reads where DRAM is steady (see `DramParameters`): what `serve` does then, in less than half the instructions, whose
+counters are for the caller to sum up."""
 
 from __future__ import annotations
 
 from simulator.core.compiled import small_function
-from simulator.core.dram import own_record
+from simulator.core.dram import own_record, use
 from simulator.core.dram_state import (
     ACTIVATE,
     BUS,
@@ -16,7 +16,6 @@ from simulator.core.dram_state import (
     ROW,
     DramParameters,
 )
-from simulator.core.gates import use_lane
 from simulator.core.layout import Int64Array
 
 
@@ -30,27 +29,30 @@ def read_steadily(
     lane: int,
     row: int,
     count: int,
+    runs: int,
     now: int,
 ) -> tuple[int, int, bool, bool]:
-    """Read `count` consecutive accesses of a row in one channel of a channel group; return when the last one has been
-    transferred, how long they waited for their row (ps), whether it had to be opened, and another one to be closed."""
+    """Read `count` consecutive accesses of a row in one channel of a channel group or in all (WHOLE), `runs` rows being
+    opened whatever is open (0: the row, if it is not); return when the last one has been transferred, how long they
+    waited for their row (ps), whether any had to be opened, and another one to be closed."""
     own_record(m, record, lane)
     column = q.column_read_ps
-    columns_free = use_lane(m, columns, lane, q.group_channels, now, count * column)
-    ready = max(use_lane(m, gates + BUS * q.gate_words, lane, q.group_channels, now, count * q.burst_ps), columns_free)
+    columns_free = use(m, columns, lane, q.group_channels, now, count * column)
+    ready = max(use(m, gates + BUS * q.gate_words, lane, q.group_channels, now, count * q.burst_ps), columns_free)
     column_from, close_from, open_row = m[record + COLUMN_FROM], m[record + CLOSE_FROM], m[record + ROW]
     more = (count - 1) * column
-    if open_row == row:
+    if runs == 0 and open_row == row:
         last = max(ready, column_from) + more
         m[record + COLUMN_FROM] = last + column
         m[record + CLOSE_FROM] = max(close_from, last + q.t_rtp_ps)
         return last + q.burst_ps, 0, False, False
-    if m[record + OLD_ROW] == row:
+    if runs == 0 and m[record + OLD_ROW] == row:
         last = max(ready, m[record + OLD_COLUMN_FROM]) + more
         if last + q.t_rtp_ps <= m[record + OLD_CLOSES]:
             m[record + OLD_COLUMN_FROM] = last + column
             return last + q.burst_ps, 0, False, False
-    opens = use_lane(m, gates + ACTIVATE * q.gate_words, lane, q.group_channels, now, q.activate_ps)
+    rows = max(1, runs)
+    opens = use(m, gates + ACTIVATE * q.gate_words, lane, q.group_channels, now, rows * q.activate_ps)
     closes = max(now, close_from)
     stands = open_row >= 0
     m[record + OLD_ROW] = open_row
