@@ -159,62 +159,80 @@ def locality(
     is accessed.
     """
     units = units or UNITS
-    shift = 0 if rate is None else min(MAX_SHIFT, max(0, round(-np.log2(rate))))
-    space, tensor_names = tensor_space(header.tensors)
-    classes = _Names()
-    window_bytes = -(-total_bytes // WINDOWS) or 1 << 60
-    counters = [
-        ReuseCounter(size, space, MOST_CLASSES, len(tensor_names), window_bytes, shift, rate is None)
-        for size in units.values()
-    ]
-    density = DensityCounter(space, MOST_CLASSES, len(tensor_names))
-    launches = records = 0
+    counting = _Counting(tensor_space(header.tensors), units, total_bytes, rate, progress)
     for traced in _chosen(kernels, kernel):
-        its = classes.number(traced.header.operator or traced.header.name)
-        space.launches[launches % MAX_KERNELS] = its
+        counting.add(traced, order)
+    if not counting.records:
+        raise TraceError("the trace holds no records; write at least one row")
+    kernel_names, tensor_names = counting.kernel_classes.names, counting.tensor_names
+    reuse = tuple(
+        _reuse(name, counter.finish(), kernel_names, tensor_names)
+        for name, counter in zip(units, counting.counters, strict=True)
+    )
+    density = counting.density.finish(kernel_names, tensor_names)
+    return Locality(str(order), kernel, counting.launches, counting.records, reuse, density)
 
-        exact = [counter for counter in counters if counter.shift == 0]
+
+class _Counting:
+    """The counters of a pass over kernels, one by granularity, each of which may begin to look at a sample of pages."""
+
+    def __init__(
+        self,
+        space: tuple[Space, list[str]],
+        units: dict[str, int],
+        total_bytes: int,
+        rate: float | None,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.space, self.tensor_names = space
+        self.kernel_classes = _Names()
+        shift = 0 if rate is None else min(MAX_SHIFT, max(0, round(-np.log2(rate))))
+        window_bytes = -(-total_bytes // WINDOWS) or 1 << 60
+        kinds = MOST_CLASSES, len(self.tensor_names)
+        self.counters = [
+            ReuseCounter(size, self.space, *kinds, window_bytes, shift, rate is None) for size in units.values()
+        ]
+        self.density = DensityCounter(self.space, *kinds)
+        self.launches = self.records = 0
+        self._progress = progress
+
+    def add(self, traced: TracedKernel, order: Order) -> None:
+        """Count the accesses of the next kernel."""
+        its = self.kernel_classes.number(traced.header.operator or traced.header.name)
+        launch = self.launches % MAX_KERNELS
+        self.space.launches[launch] = its
+        exact = [counter for counter in self.counters if counter.shift == 0]
         sampled = [
-            SampledKernel(counter, order.resident(traced), order.sms, launches % MAX_KERNELS, its)
-            for counter in counters
+            SampledKernel(counter, order.resident(traced), order.sms, launch, its)
+            for counter in self.counters
             if counter.shift
         ]
-
-        def programs(
-            traced: TracedKernel = traced, its: int = its, sampled: Sequence[SampledKernel] = sampled
-        ) -> Iterator[Program]:
-            nonlocal records
-            for chunk in traced.chunks:
-                if not len(chunk):
-                    continue
-                ctas = Ctas.of(chunk)
-                shift = max(counter.shift for counter in counters)
-                if shift:
-                    density.sample(chunk, ctas, its, shift)
-                for kernel in sampled:
-                    kernel.add(chunk, ctas)
-                if len(sampled) < len(counters):
-                    program = Program.of(chunk, ctas)
-                    if not shift:
-                        density.add(program, its)
-                    yield program
-                records += len(chunk)
-                if progress:
-                    progress(len(chunk))
-
-        for runs in interleaved(traced, launches, order, programs()):
+        for runs in interleaved(traced, self.launches, order, self._programs(traced, its, sampled)):
             for counter in exact:
                 counter.add(runs, its)
         for part in sampled:
             part.finish()
-        launches += 1
-    if not records:
-        raise TraceError("the trace holds no records; write at least one row")
-    reuse = tuple(
-        _reuse(name, counter.finish(), classes.names, tensor_names)
-        for name, counter in zip(units, counters, strict=True)
-    )
-    return Locality(str(order), kernel, launches, records, reuse, density.finish(classes.names, tensor_names))
+        self.launches += 1
+
+    def _programs(self, traced: TracedKernel, its: int, sampled: Sequence[SampledKernel]) -> Iterator[Program]:
+        """Yield the records of a kernel for the counters that look at all of it, having shown them to the others."""
+        for chunk in traced.chunks:
+            if not len(chunk):
+                continue
+            ctas = Ctas.of(chunk)
+            shift = max(counter.shift for counter in self.counters)
+            if shift:
+                self.density.sample(chunk, ctas, its, shift)
+            for part in sampled:
+                part.add(chunk, ctas)
+            if len(sampled) < len(self.counters):
+                program = Program.of(chunk, ctas)
+                if not shift:
+                    self.density.add(program, its)
+                yield program
+            self.records += len(chunk)
+            if self._progress:
+                self._progress(len(chunk))
 
 
 class _Names:

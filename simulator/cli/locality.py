@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,22 +90,11 @@ def locality_command(
     if order == "waves" and device is None:
         raise ConfigError(f"{trace_file}: names no device, so CTAs cannot be dealt to SMs; add --hardware NAME")
     kernels = list(read)
+    total_bytes = sum(each.header.read_bytes + each.header.write_bytes for each in kernels)
+    taken = Order(None if order == "program" else device)
     announce_compilation(*ANALYSIS)
-    with record_progress("records", sum(each.header.records for each in kernels)) as progress:
-        try:
-            found = locality(
-                header,
-                kernels,
-                Order(None if order == "program" else device),
-                units,
-                sum(each.header.read_bytes + each.header.write_bytes for each in kernels),
-                rate,
-                kernel,
-                progress,
-            )
-        except TraceError as error:
-            prefix = "" if str(error).startswith(str(trace_file)) else f"{trace_file}: "
-            raise TraceError(f"{prefix}{error}") from error
+    with record_progress("records", sum(each.header.records for each in kernels)) as progress, _named(trace_file):
+        found = locality(header, kernels, taken, units, total_bytes, rate, kernel, progress)
     _check(trace_file, found)
     result = locality_result(found)
     if figures is not None:
@@ -117,6 +108,16 @@ def locality_command(
     else:
         rendered = locality_table.render(result, device.l2.size_bytes if device else None)
     output(rendered, target)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let faults of a trace begin with its name."""
+    try:
+        yield
+    except TraceError as error:
+        prefix = "" if str(error).startswith(str(path)) else f"{path}: "
+        raise TraceError(f"{prefix}{error}") from error
 
 
 def _check(path: Path, found: Locality) -> None:

@@ -91,11 +91,8 @@ def simulate(
     """
     device = Device(hardware, seed, observer=observer)
     steps = frozenset(range(trace.steps)) if exact else sampled_steps(trace.steps)
-    clock = 0
-    if warms_up(trace, hardware, protocol) if warm is None else warm:
-        warming = _streamed(trace, None)
-        runs = run_stream(device, trace.kernels(None), protocol.launch, streamed=warming)
-        clock = max(runs[-1].end_ps, warming.end_ps if warming else 0)
+    warmed = warms_up(trace, hardware, protocol) if warm is None else warm
+    clock = _warm_up(device, trace, protocol) if warmed else 0
     if observer is not None:
         observer.started()
     standing_in = stand_ins and trace.streaming is not None
@@ -126,6 +123,13 @@ def simulate(
     return (
         replace(outcome, copies=_copies(streamed, outcomes, sorted(steps), trace.steps, clock)) if streamed else outcome
     )
+
+
+def _warm_up(device: Device, trace: Trace, protocol: Protocol) -> int:
+    """Run a trace once; return when it and its copies end, in ps."""
+    streamed = _streamed(trace, None)
+    runs = run_stream(device, trace.kernels(None), protocol.launch, streamed=streamed)
+    return max(runs[-1].end_ps, streamed.end_ps if streamed else 0)
 
 
 def _streamed(trace: Trace, steps: frozenset[int] | None) -> Streamed | None:

@@ -5,29 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from bare_kernel import BARE
 
 from simulator import hardware
 from simulator.errors import ConfigError
 from simulator.memory.occupancy import ctas_per_sm
-from simulator.trace.record import KernelHeader
 
 KIB = 1024
-
-BARE = KernelHeader(
-    name="bare",
-    operator="",
-    layer=-1,
-    step=0,
-    requesters=1,
-    threads=32,
-    shared_bytes=0,
-    registers=0,
-    stages=1,
-    flops=0,
-    records=0,
-    read_bytes=0,
-    write_bytes=0,
-)
 
 
 def fits(device: str, threads: int, registers: int, shared_bytes: int, *overrides: str) -> int:

@@ -7,33 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bare_kernel import BARE
 
 from simulator.core import counter
 from simulator.run.sampling import REPLAYED_STEPS, TOLERANCE, LayerSampler, sampled_steps
 from simulator.system import KernelRun
-from simulator.trace.record import KernelHeader, TracedKernel
+from simulator.trace.record import TracedKernel
 
 # Layers, driven as a stream does: a kernel is asked for, runs, and is observed before the next layer begins.
 
-BARE = KernelHeader(
-    name="a",
-    operator="gemm",
-    layer=-1,
-    step=0,
-    requesters=1,
-    threads=32,
-    shared_bytes=0,
-    registers=0,
-    stages=1,
-    flops=0,
-    records=0,
-    read_bytes=0,
-    write_bytes=0,
-)
-
 
 def layer(number: int, *names: str, step: int = 0) -> list[TracedKernel]:
-    return [TracedKernel(replace(BARE, layer=number, name=name, step=step), ()) for name in names]
+    return [TracedKernel(replace(BARE, operator="gemm", layer=number, name=name, step=step), ()) for name in names]
 
 
 def drive(kernels: list[TracedKernel], times: dict[int, int], misses: dict[int, int] | None = None) -> LayerSampler:
