@@ -135,8 +135,10 @@ class AddressMap:
         return self.ranges[name].address
 
 
-def allocate(tensors: Iterable[Tensor]) -> AddressMap:
-    """Place tensors one after the other, large ones on 2-MiB boundaries."""
+def allocate(tensors: Iterable[Tensor], guard_bytes: int = GUARD_BYTES) -> AddressMap:
+    """Place tensors one after the other, large ones on 2-MiB boundaries, with so many bytes left free after each: none
+    where sizes count all padding.  Those of whole pages then follow one another without a hole, as PyTorch's allocator
+    has it (large blocks are memory of their own, rounded up to 2 MiB: kRoundLarge of CUDACachingAllocator)."""
     ranges: dict[str, TensorRange] = {}
     free = FIRST_ADDRESS
     for tensor in tensors:
@@ -144,5 +146,5 @@ def allocate(tensors: Iterable[Tensor]) -> AddressMap:
         free = -(-free // alignment) * alignment
         padded = -(-tensor.bytes // PANEL_BYTES) * PANEL_BYTES
         ranges[tensor.name] = TensorRange(tensor.name, str(tensor.tensor_class), free, padded)
-        free += padded + GUARD_BYTES
+        free += padded + guard_bytes
     return AddressMap(ranges)

@@ -42,7 +42,7 @@ def gemm_calls(case: GemmCase, hardware: Hardware, scalars: Implementation) -> C
     wide = [_activation(f"wide{i}", shape.m * shape.k * WIDE_BYTES) for i in cast]
     output = _activation("y", pitch_of(shape.m) * _whole_sectors(shape.n * shape.output_dtype.bytes))
     scale = _activation("scale", shape.m * SCALE_BYTES)
-    addresses = allocate([sources[0], output, WORKSPACE, *weights, *sources[1:], *wide, scale])
+    addresses = allocate([sources[0], output, WORKSPACE, *weights, *sources[1:], *wide, scale], guard_bytes=0)
     pinned = Pinned(case.tile_m, case.tile_n)
     if cast and pinned == CHOSEN:
         pinned = cutlass_kernel(case.framework, hardware.compute_capability, case.m, case.n)

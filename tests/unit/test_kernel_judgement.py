@@ -78,6 +78,16 @@ def test_a_known_gap_is_one_of_the_list_and_speaks_of_a_direction() -> None:
     assert known_gap(judged(0.5).row, 0.5) == ""
 
 
+def test_copies_that_nearly_fill_l2_are_a_known_gap_both_ways() -> None:
+    """Four copies of 25.2 MB are all of an L40S's 96 MiB; two are half."""
+    row = judged(0.5).row
+    case = row.case.model_copy(update={"m": 8, "n": 6144, "k": 2048, "weight_copies": 4})
+    filling = replace(row, device="l40s", case=case)
+    assert known_gap(filling, 0.5).startswith("27: ")
+    assert known_gap(filling, 1.5).startswith("27: ")
+    assert known_gap(replace(filling, case=case.model_copy(update={"weight_copies": 2})), 1.5) == ""
+
+
 def test_mean_errors_at_a_glance() -> None:
     """2 rows off by 10 and 6 by 30 % are off by 25 % together; marks are for single cells."""
     cell = {"suite": "gemm", "part": "all sizes", "set": TEST, "dtype": "bf16", "target": 0.2, "beats_line": True}

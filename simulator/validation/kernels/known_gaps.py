@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from simulator import hardware
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
 from simulator.validation.kernels.rows import MeasuredRow
 
 HOPPER = ("h100-sxm", "h200-sxm")
 BLACKWELL = ("b200-sxm", "b300-sxm", "gb200", "gb300")  # of data centres
 LARGE_FLOPS = 10**11
+NEARLY_L2 = (0.75, 1.1)  # of L2, by the copies of a weight
+PAGES_PER_WAY = ("l40s", "rtx-pro-6000")  # a way of L2 is some pages
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,12 @@ def _product(row: MeasuredRow) -> GemmCase:
     return row.case
 
 
+def _nearly_fills_l2(row: MeasuredRow) -> bool:
+    case = _product(row)
+    share = case.weight_copies * case.weight_bytes / hardware.load(row.description).spec.l2.size_bytes
+    return row.device in PAGES_PER_WAY and NEARLY_L2[0] < share < NEARLY_L2[1]
+
+
 def _decode(row: MeasuredRow) -> DecodeAttentionCase:
     assert isinstance(row.case, DecodeAttentionCase)
     return row.case
@@ -49,6 +58,15 @@ def _prompt(row: MeasuredRow) -> PrefillAttentionCase:
 
 
 KNOWN_GAPS = (
+    KnownGap(27, "copies that nearly fill L2", True, GemmCase, _nearly_fills_l2),
+    KnownGap(27, "copies that nearly fill L2", False, GemmCase, _nearly_fills_l2),
+    KnownGap(
+        6,
+        "cuBLAS's gemv",
+        True,
+        GemmCase,
+        lambda row: row.device in PAGES_PER_WAY and _product(row).m == 1,
+    ),
     KnownGap(
         4,
         "the clock does not throttle",
