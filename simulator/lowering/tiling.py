@@ -58,14 +58,6 @@ TILE_STAGES = {
 """Stages of 64 columns by tile (n, m) of the kernels before bulk copies: ampere_bf16_s16816gemm_bf16_64x64_sliced1x2_
 .._64x6, _128x64_.._64x3 (or 32x6), _128x128_.._64x3, _256x128_.._64x3 and their mirror images in profiles."""
 
-CUTLASS_FOR_SM80 = (86, 89, 120)
-"""Compute capabilities where cuBLAS runs the kernels that CUTLASS has for sm_80 (`cutlass_80_*` in profiles of an RTX
-3060 and of sm_120)."""
-
-FEW_ROWS, SOME_ROWS, NARROW = 16, 64, 1024
-"""There a public table of Nsight Compute figures of vLLM's products, by its bandwidth of an RTX 5090, has 128x64 tiles
-(cutlass_80_tensorop_bf16_s16816gemm_relu_bf16_128x64_64x3_tn_align8) for 32 and 64 rows of seven weights but for one of
-the 14, and 64x64 or less for the eighth, of 1024 columns: a tile as wide as that counts for more than idle SMs."""
 
 SPLITS = (2, 3, 4, 5, 6, 8, 12, 16, 32)
 """Ways of k that a search over the algorithms of cuBLASLt tries (splitKSequenceA of NVIDIA's samples,
@@ -160,7 +152,7 @@ def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterato
     k_steps = -(-shape.k * shape.weight_dtype.bytes // K_BYTES)
     room = hardware.sm.shared_memory_bytes - hardware.sm.cta_reserved_bytes - (RESERVED_SHARED_BYTES if bulk else 0)
     outputs = TENSOR_MEMORY_OUTPUTS if hardware.compute_capability // 10 == 10 else BULK_TILE_OUTPUTS
-    for tile_n, tile_m, most_stages in _tiles(shape, hardware, pinned, outputs):
+    for tile_n, tile_m, most_stages in _tiles(shape.m, bulk, pinned, outputs):
         stages = min(pinned.stages or most_stages, room // (K_BYTES * (tile_n + tile_m)))
         if stages < 2:
             continue
@@ -174,11 +166,12 @@ def _candidates(shape: GemmShape, hardware: Hardware, pinned: Pinned) -> Iterato
             yield Tiling(tile_m, tile_n, split, stages, cluster, threads, half_path=pinned.half_path)
 
 
-def _tiles(shape: GemmShape, hardware: Hardware, pinned: Pinned, outputs: int) -> Iterator[tuple[int, int, int]]:
+def _tiles(m: int, bulk: bool, pinned: Pinned, outputs: int) -> Iterator[tuple[int, int, int]]:
     """Yield the tiles (n, m) that a library has kernels for, of `outputs` at most, with their stages; of those with
-    room for more than the rows of the input the narrowest alone."""
-    m, bulk = shape.m, bulk_copies(hardware)
-    pairs = _bulk_tiles(m) if bulk else _tiles_before_bulk(shape, hardware)
+    room for more than `m` inputs the narrowest alone."""
+    fewest = -(-m // BULK_TILES_M[-1])
+    parts = {-(-m // (8 * (fewest + more))) * 8 for more in range(BULK_PARTS)}  # the narrowest for so many tiles
+    pairs = [(n, m) for n in BULK_TILES_N for m in sorted({*parts, *BULK_TILES_M})] if bulk else list(TILE_STAGES)
     if pinned.tile_n or pinned.tile_m:
         pairs = [(pinned.tile_n or n, pinned.tile_m or m) for n, m in pairs]
     covering = min((tile_m for _, tile_m in pairs if tile_m >= m), default=m)
@@ -186,18 +179,6 @@ def _tiles(shape: GemmShape, hardware: Hardware, pinned: Pinned, outputs: int) -
         if tile_m > covering or (bulk and tile_m * tile_n > outputs):
             continue
         yield tile_n, tile_m, BULK_STAGES if bulk else TILE_STAGES.get((tile_n, tile_m), 3)
-
-
-def _bulk_tiles(m: int) -> list[tuple[int, int]]:
-    fewest = -(-m // BULK_TILES_M[-1])
-    parts = {-(-m // (8 * (fewest + more))) * 8 for more in range(BULK_PARTS)}  # the narrowest for so many tiles
-    return [(tile_n, tile_m) for tile_n in BULK_TILES_N for tile_m in sorted({*parts, *BULK_TILES_M})]
-
-
-def _tiles_before_bulk(shape: GemmShape, hardware: Hardware) -> list[tuple[int, int]]:
-    if hardware.compute_capability in CUTLASS_FOR_SM80 and FEW_ROWS < shape.m <= SOME_ROWS:
-        return [(64 if shape.n <= NARROW else 128, 64)]
-    return list(TILE_STAGES)
 
 
 def _estimate(

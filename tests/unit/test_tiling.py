@@ -140,15 +140,3 @@ def test_a_gap_after_each_run_takes_the_data_bus() -> None:
         return predict(case, device, reshape=change).time_s
 
     assert 1.2 < with_gap(2000) / with_gap(0) < 1.4
-
-
-@pytest.mark.parametrize(
-    ("device", "m", "n", "tile"),
-    [("l40s", 33, 8192, (128, 64)), ("rtx-pro-6000", 17, 5120, (128, 64)), ("l40s", 64, 1024, (64, 64))],
-)
-def test_cutlass_kernels_have_wide_tiles_for_some_rows(device: str, m: int, n: int, tile: tuple[int, int]) -> None:
-    """As in the table of a profile: 128x64 for 17 to 64 rows, but for few columns; up to 16 rows the estimate
-    chooses."""
-    tiling = choose(shape(m, n, 768), load(device).spec, SCALARS)
-    assert (tiling.tile_n, tiling.tile_m) == tile
-    assert choose(shape(16, 8192, 768), load(device).spec, SCALARS).tile_n == 64
