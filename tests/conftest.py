@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from simulator.memory.copies import HostCopies, Path
     from simulator.trace.record import COLUMNS, KernelHeader, Records, TracedKernel
 
-    if all(map(is_compiled, ("replay.advance", "lanes.write_runs", "dma.advance_copies", "transfer.post_transfer"))):
+    if all(map(is_compiled, ("replay.advance", "lanes.write_lanes", "dma.advance_copies", "transfer.post_transfer"))):
         return
     columns = {name: np.zeros(2, kind) for name, kind in COLUMNS.items()}
     columns["rows"][:], columns["row_bytes"][:], columns["joined"][1] = 1, 32, True

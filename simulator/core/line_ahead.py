@@ -27,12 +27,15 @@ from simulator.core.plain_reads import is_plain
 from simulator.core.program import (
     ADDRESS,
     EXTENT,
+    GATHER,
     JOINED,
     RECORD_WORDS,
     REST,
     STRIDE,
     THROUGH_L1,
+    gather_records,
     high,
+    lanes_of,
     low,
     size_of,
 )
@@ -46,10 +49,14 @@ KIND = 15 | THROUGH_L1
 def line_reads_of(m: Int64Array, p: Parameters, program: Int64Array, record: int, last: int, size: int) -> int:
     """Return how many parts of lines the records `record` to `last` (not included), `size` bytes, read, if it is for
     `read_lines` or `load_lines` to read them, else 0; note whether they are ALIKE."""
+    rest = program[record * RECORD_WORDS + REST]
+    if rest & GATHER:
+        m[m[scalar.TABLE] + ALIKE] = 1
+        return lanes_of(rest)
     if not is_plain(p, READ, NORMAL) or p.group_lines == 1:
         return 0
     line_bytes = 1 << p.line_shift
-    kind = READ | (program[record * RECORD_WORDS + REST] & THROUGH_L1)
+    kind = READ | (rest & THROUGH_L1)
     one = program[record * RECORD_WORDS + EXTENT] & 0xFFFFFFFF | 1 << 32
     reads = other = beyond = unlike = 0
     for word in range(record * RECORD_WORDS, last * RECORD_WORDS, RECORD_WORDS):
@@ -67,8 +74,11 @@ def line_reads_of(m: Int64Array, p: Parameters, program: Int64Array, record: int
 @small_function
 def step_of(program: Int64Array, record: int, end: int) -> tuple[int, int, int]:
     """Return the end of the records that are issued together from `record` on, their bytes and compute cycles."""
+    rest = program[record * RECORD_WORDS + REST]
     last = record + 1
-    size, cycles = size_of(program, record), high(program[record * RECORD_WORDS + REST])
+    size, cycles = size_of(program, record), high(rest)
+    if rest & GATHER:
+        return record + gather_records(lanes_of(rest)), size * lanes_of(rest), cycles
     if last == end or program[last * RECORD_WORDS + REST] & JOINED == 0:
         return last, size, cycles
     while last < end and program[last * RECORD_WORDS + REST] & JOINED:

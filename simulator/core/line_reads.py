@@ -56,7 +56,7 @@ from simulator.core.line_table import (
 from simulator.core.places import counters_at, near_partition, sm_at
 from simulator.core.plain_reads import look_up, split_lanes
 from simulator.core.prefetch import prefetch
-from simulator.core.program import EXTENT, RECORD_WORDS, high, low
+from simulator.core.program import EXTENT, GATHER, RECORD_WORDS, REST, high, low
 from simulator.core.sets import DIRTY, SET_WORDS, VALID, nibble
 from simulator.core.state import Parameters
 
@@ -167,6 +167,7 @@ def move(
     sm: int,
     record: int,
     last: int,
+    reads: int,
     now: int,
     through_l1: bool,
 ) -> tuple[int, int]:
@@ -178,8 +179,11 @@ def move(
     l1_start = l1_free = max(m[l1], now * TICKS_PER_PS)
     arrival = served = there = now
     total = from_l2 = requests = held = waited = 0
-    read = m[scalar.TABLE]
-    for word in range(record * RECORD_WORDS, last * RECORD_WORDS, RECORD_WORDS):
+    read, word = m[scalar.TABLE], record * RECORD_WORDS
+    records, further = last - record, RECORD_WORDS
+    if program[word + REST] & GATHER:
+        records, further = reads, 0
+    for _ in range(records):
         rows, row_bytes = high(program[word + EXTENT]), low(program[word + EXTENT])
         size = moved = asked = rows * row_bytes
         done = loaded = now
@@ -208,6 +212,7 @@ def move(
         total += size
         held += (moved * (done - now)) >> 10
         waited += (done - now) >> 10
+        word += further
     note_server(m, counter.L2_BANDWIDTH, served)
     note_server(m, LINES, there)
     if from_l2 > 0:
@@ -221,8 +226,8 @@ def move(
         note_server(m, counter.SM_PORT, l1_free >> 10)
         m[l1] = l1_free
         m[counters + counter.L1_BUSY_TICKS] += l1_free - l1_start
-    m[counters + counter.RECORDS] += last - record
-    m[counters + counter.READ_RECORDS] += last - record
+    m[counters + counter.RECORDS] += records
+    m[counters + counter.READ_RECORDS] += records
     m[counters + counter.SM_READ_BYTES] += total
     m[counters + counter.L2_READ_BYTES] += from_l2
     m[counters + counter.OUTSTANDING] += held
@@ -232,9 +237,9 @@ def move(
 
 @small_function
 def move_alike(
-    m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, last: int, now: int
+    m: Int64Array, p: Parameters, program: Int64Array, k: int, sm: int, record: int, count: int, now: int
 ) -> tuple[int, int]:
-    """Do as `move` does for records of one row of one length around L1: in vector code."""
+    """Do as `move` does for `count` records of one row of one length around L1: in vector code."""
     counters = counters_at(p, k)
     port = sm_at(p, sm) + SM_PORT_FREE
     size = low(program[record * RECORD_WORDS + EXTENT])
@@ -243,7 +248,7 @@ def move_alike(
     l2_hit_ps = p.l2_hit_ps
     arrival = served = there = now
     held = waited = 0
-    table, count = m[scalar.TABLE], last - record
+    table = m[scalar.TABLE]
     for number in range(count):
         done = max(m[table + number + SERVED], m[table + number + THERE])
         served = max(served, m[table + number + SERVED])
@@ -290,8 +295,8 @@ def read_lines(
     book_slices(m, p, k, reads, now)
     look_for(m, p, k, near, reads, now, True)
     if m[m[scalar.TABLE] + ALIKE]:
-        return move_alike(m, p, program, k, sm, record, last, now)
-    return move(m, p, program, k, sm, record, last, now, False)
+        return move_alike(m, p, program, k, sm, record, reads, now)
+    return move(m, p, program, k, sm, record, last, reads, now, False)
 
 
 @called
@@ -304,7 +309,7 @@ def load_lines(
     find_in_l1(m, p, k, sm, reads, now)
     book_slices(m, p, k, reads, now)
     look_for(m, p, k, near, reads, now, True)
-    return move(m, p, program, k, sm, record, last, now, True)
+    return move(m, p, program, k, sm, record, last, reads, now, True)
 
 
 @called

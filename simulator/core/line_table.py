@@ -19,7 +19,7 @@ from simulator.core.l1 import l1_set_of
 from simulator.core.layout import SET_GROUP_WORDS, TICKS_PER_PS, Int64Array
 from simulator.core.places import counters_at, set_row, slice_at
 from simulator.core.prefetch import prefetch, prefetch_early
-from simulator.core.program import ADDRESS, EXTENT, RECORD_WORDS, STRIDE, high, low
+from simulator.core.program import ADDRESS, EXTENT, GATHER, RECORD_WORDS, REST, STRIDE, high, low
 from simulator.core.sets import ORDER, SET_WORDS
 from simulator.core.state import COLUMN_WORDS, TABLE_COLUMNS, Parameters
 
@@ -75,6 +75,14 @@ def sectors_of(p: Parameters, address: int, size: int) -> int:
 def list_records(m: Int64Array, p: Parameters, program: Int64Array, record: int, last: int, reads: int) -> None:
     """List the lines of some records, which make `reads` reads of parts of lines."""
     read = m[scalar.TABLE]
+    if program[record * RECORD_WORDS + REST] & GATHER:
+        line_shift, row_bytes = p.line_shift, low(program[record * RECORD_WORDS + EXTENT])
+        for word in range((record + 1) * RECORD_WORDS, (record + 1) * RECORD_WORDS + reads):
+            address = program[word]
+            m[read + LINE] = address >> line_shift
+            m[read + MASK] = sectors_of(p, address, row_bytes)
+            read += 1
+        return
     if reads == last - record:
         line_shift = p.line_shift
         for word in range(record * RECORD_WORDS, last * RECORD_WORDS, RECORD_WORDS):

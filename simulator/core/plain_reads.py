@@ -36,7 +36,6 @@ from simulator.core.mshr import write_back
 from simulator.core.places import counters_at, near_partition, set_at, set_group_at, slot_of
 from simulator.core.prefetch import prefetch
 from simulator.core.program import ADDRESS, RECORD_WORDS, REST, THROUGH_L1
-from simulator.core.replacement import LRU
 from simulator.core.sets import (
     DIRTY,
     LATEST,
@@ -60,7 +59,7 @@ from simulator.core.state import Parameters
 @small_function
 def is_plain(p: Parameters, kind: int, hint: int) -> bool:
     """Return whether an access may take a short path: nobody watches it either."""
-    return kind == READ and hint == NORMAL and p.replacement == LRU and p.set_aside_ways == 0 and p.log_words == 0
+    return kind == READ and hint == NORMAL and p.plain
 
 
 @small_function

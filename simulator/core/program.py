@@ -1,20 +1,24 @@
-"""Records as the event loop reads them: four words each, so that one is one or two to a cache line."""
+"""Records as the event loop reads them: four words each, so that one is one or two to a cache line.
+
+A *gather* stands for records joined to one another, each of one row of as many bytes within one line: it is followed,
+in the place of further records, by the address of each, the first included (core/lanes.py).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core.compiled import small_function
+from simulator.core.compiled import compiled, small_function
 from simulator.core.layout import Int64Array
 
 ADDRESS, STRIDE, EXTENT, REST, RECORD_WORDS = 0, 1, 2, 3, 4
 """A record's words; `EXTENT` is rows x 2^32 + bytes a row, `REST` compute cycles x 2^32 + flags (little-endian)."""
 
-BARRIER, THROUGH_L1, JOINED = 1 << 4, 1 << 5, 1 << 6
+BARRIER, THROUGH_L1, JOINED, GATHER = 1 << 4, 1 << 5, 1 << 6, 1 << 7
 """Flags; below them two bits each of operation and hint."""
 
-LANES_SHIFT = 7
+LANES_SHIFT = 8
 """Above the flags: how many records a record stands for, less one."""
 
 
@@ -82,6 +86,12 @@ def follows(program: Int64Array, record: int) -> bool:
 def lanes_of(rest: int) -> int:
     """Return how many records a record stands for."""
     return (low(rest) >> LANES_SHIFT) + 1
+
+
+@compiled
+def gather_records(lanes: int) -> int:
+    """Return how many records a gather of so many lanes takes the place of."""
+    return 1 + (lanes + RECORD_WORDS - 1) // RECORD_WORDS
 
 
 @small_function

@@ -103,6 +103,7 @@ class Parameters(NamedTuple):
     l2_ticks_per_kib: int
     l2_hit_ps: int  # near partition
     replacement: int  # see core/replacement.py
+    plain: int  # 1: reads without a hint may take the short paths of core/plain_reads.py
     set_aside_ways: int  # of each set, for lines to be evicted last
     fetch_sectors: int  # that a read miss fetches at least, a power of two
     slices: int

@@ -215,7 +215,8 @@ class Device:
             self._has_l1 = True
         launch.fed += len(chunk)
         self._pool.trim(state, list(self._launches))
-        first, last = self._pool.append(chunk, 1 << self.parameters.line_shift)
+        p = self.parameters
+        first, last = self._pool.append(chunk, 1 << p.line_shift, bool(p.plain and p.group_lines > 1))
         state.kernels[slot, [KERNEL_PENDING, KERNEL_LAST]] = first, last
         state.kernels[slot, KERNEL_MORE] = int(launch.fed < launch.header.records)
 
@@ -272,15 +273,15 @@ class _Pool:
             self._room, self._begin, self._end = room, 0, len(held)
         return self._room[self._end : self._end + words]
 
-    def append(self, chunk: Records, line_bytes: int) -> tuple[int, int]:
-        """Add a chunk of whole CTAs; return the range of their CTA numbers."""
+    def append(self, chunk: Records, line_bytes: int, gathers: bool) -> tuple[int, int]:
+        """Add a chunk of whole CTAs, with `gathers` or not; return the range of their CTA numbers."""
         room = self._room_for(len(chunk) * RECORD_WORDS)
         offset, first = (self._end - self._begin) // RECORD_WORDS, len(self.starts)
         bounds = np.flatnonzero(chunk.requester[1:] != chunk.requester[:-1]) + 1
         starts = np.concatenate(([0], bounds, [len(chunk)])).astype(np.int64)
         columns = {name: getattr(chunk, name) for name in PACKED}
         lanes = chunk.joined.any()
-        words = packed_lanes(columns, starts, line_bytes, room) if lanes else pack(**columns, room=room)
+        words = packed_lanes(columns, starts, line_bytes, gathers, room) if lanes else pack(**columns, room=room)
         self._end += words.size
         self.starts = np.concatenate((self.starts, starts + offset))
         return first, first + len(starts) - 1

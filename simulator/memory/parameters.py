@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulator.core.layout import TICKS_PER_PS
-from simulator.core.replacement import POLICIES
+from simulator.core.replacement import LRU, POLICIES
 from simulator.core.sets import MAX_SECTORS
 from simulator.core.state import MOST_GROUP_LINES, Parameters, laid_out, lines_per_group, mshr_batch
 from simulator.errors import ConfigError
@@ -38,6 +38,8 @@ def core_parameters(
     group_lines = lines_per_group(sets, most_group_lines)
     sites = l2.slice_sites or 1
     group_bytes = group_lines * l2.line_bytes
+    replacement = POLICIES[l2.replacement]
+    set_aside_ways = (l2.set_aside_bytes or 0) * l2.ways // l2.size_bytes
     parameters = Parameters(
         sms=sm.count,
         sm_ctas=sm.ctas,
@@ -53,8 +55,9 @@ def core_parameters(
         l2_ways=l2.ways,
         l2_ticks_per_kib=_ticks_per_kib(l2.bandwidth_bytes_per_s),
         l2_hit_ps=l2.hit_latency_ps,
-        replacement=POLICIES[l2.replacement],
-        set_aside_ways=(l2.set_aside_bytes or 0) * l2.ways // l2.size_bytes,
+        replacement=replacement,
+        plain=int(replacement == LRU and set_aside_ways == 0 and log_words == 0),
+        set_aside_ways=set_aside_ways,
         fetch_sectors=(l2.fetch_bytes or l2.sector_bytes) // l2.sector_bytes,
         slices=l2.slices,
         slice_sites=sites,

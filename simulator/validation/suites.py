@@ -24,7 +24,7 @@ from simulator.validation.targets import TARGETS, Level, Target
 Json = dict[str, Any]
 
 COPIES = "dma.advance_copies"
-LANES = "lanes.write_runs"
+LANES = "lanes.write_lanes"
 
 
 def select(only: Sequence[str] = (), devices: Sequence[str] = ()) -> list[Target]:

@@ -1,8 +1,9 @@
-"""Which joined records become one request?
+"""Which joined records become one request, and which a gather?
 
 Invariants: (1) runs hold the records that were given, CTA by CTA, with their bytes and cycles; (2) a run is of one
 record, or of joined ones alike that read on from one another in whole lines around L1, and no run could be longer; (3)
-compiled and plain Python agree.
+gathers hold the records that were given, and are made of all that are issued together where each is a plain read of one
+row of as many bytes within one line, and they fit the table of lines; (4) compiled and plain Python agree.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simulator.core import lanes
-from simulator.core.program import ADDRESS, EXTENT, LANES_SHIFT, RECORD_WORDS, REST, pack
+from simulator.core.program import ADDRESS, EXTENT, GATHER, LANES_SHIFT, RECORD_WORDS, REST, pack
+from simulator.core.state import READ_ROOM
 from simulator.trace.record import COLUMNS, Op, Records
 
 LINE = 128
@@ -42,7 +44,7 @@ def test_a_warp_that_reads_a_line_group_is_one_record() -> None:
         joined=np.arange(64) % 32 > 0,
     )
     starts = np.array([0, 64])
-    words = lanes.packed_lanes(columns, starts, LINE)
+    words = lanes.packed_lanes(columns, starts, LINE, False)
     assert words[:, ADDRESS].tolist() == [0, 32 * LINE]
     assert words[:, EXTENT].tolist() == [(1 << 32) + 32 * LINE] * 2
     assert [rest >> 32 for rest in words[:, REST].tolist()] == [sum(range(32)), sum(range(32, 64))]
@@ -65,14 +67,14 @@ def test_another_record_ends_a_run(change: dict[str, int], at: int) -> None:
     columns = columns_of(4, address=np.arange(4) * LINE, row_bytes=np.full(4, LINE), joined=np.array([0, 1, 1, 1]))
     for name, value in change.items():
         columns[name][at] = value
-    words = lanes.packed_lanes(columns, np.array([0, 4]), LINE)
+    words = lanes.packed_lanes(columns, np.array([0, 4]), LINE, False)
     assert lanes_in(words) == {1: [0, 0, 1], 2: [1, 0, 0]}[at] if change != {"joined": 0} else [1, 1]
 
 
 def test_a_run_ends_with_its_cta() -> None:
     columns = columns_of(4, address=np.arange(4) * LINE, row_bytes=np.full(4, LINE), joined=np.ones(4))
     starts = np.array([0, 3, 4])
-    assert lanes_in(lanes.packed_lanes(columns, starts, LINE)) == [2, 0]
+    assert lanes_in(lanes.packed_lanes(columns, starts, LINE, False)) == [2, 0]
     assert starts.tolist() == [0, 1, 2]
 
 
@@ -104,7 +106,7 @@ def records(draw: st.DrawFn) -> tuple[Columns, list[int]]:
 def test_runs_are_what_reads_on(case: tuple[Columns, list[int]]) -> None:
     columns, bounds = case
     starts = np.array(bounds)
-    words = lanes.packed_lanes(columns, starts, LINE)
+    words = lanes.packed_lanes(columns, starts, LINE, False)
     single = pack(**columns)
     heads = np.cumsum([0, *(count + 1 for count in lanes_in(words))])
     assert [int(heads[start]) for start in starts] == bounds
@@ -132,15 +134,70 @@ def test_runs_are_what_reads_on(case: tuple[Columns, list[int]]) -> None:
         assert word[REST] >> 32 == (single[begin:end, REST] >> 32).sum()
 
 
+@st.composite
+def lone_sectors(draw: st.DrawFn) -> tuple[Columns, list[int]]:
+    """Return records most of which are a sector each, with long and short runs of joined ones, and where each CTA's
+    begin."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count = int(rng.integers(1, 400))
+    other = float(rng.choice([0, 0.01, 0.1]))
+    columns = columns_of(
+        count,
+        op=rng.random(count) < other,
+        address=rng.integers(0, 99, count) * 32 + (rng.random(count) < other),
+        row_bytes=np.where(rng.random(count) < other, 64, 32),
+        rows=1 + (rng.random(count) < other),
+        row_stride=rng.integers(0, 9, count),
+        compute_cycles=rng.integers(0, 9, count),
+        hint=rng.random(count) < other,
+        barrier=rng.random(count) < other,
+        through_l1=np.full(count, rng.random() < 0.5) ^ (rng.random(count) < other),
+        joined=rng.random(count) < rng.choice([0.5, 0.95, 0.99]),
+    )
+    inner = np.flatnonzero(rng.random(count - 1) < 0.02) + 1
+    return columns, [0, *inner.tolist(), count]
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=lone_sectors())
+def test_gathers_stand_for_what_is_issued_together(case: tuple[Columns, list[int]]) -> None:
+    columns, bounds = case
+    starts = np.array(bounds)
+    words, single = lanes.packed_lanes(columns, starts, LINE, True), pack(**columns)
+    events = [n for n in range(len(single)) if n in bounds or not columns["joined"][n]]
+    at, begins = 0, {}
+    for first, last in zip(events, [*events[1:], len(single)], strict=True):
+        of_event = single[first:last]
+        begins[first] = at
+        within = columns["address"][first:last] % LINE + columns["row_bytes"][first:last] <= LINE
+        same = (columns[name][first:last] == columns[name][first] for name in ("row_bytes", "through_l1"))
+        plain = (columns[name][first:last] == value for name, value in (("op", 0), ("hint", 0), ("rows", 1)))
+        is_gather = 1 < last - first <= READ_ROOM and all(map(np.all, (within, *same, *plain)))
+        if not is_gather:
+            assert words[at : at + len(of_event)].tolist() == of_event.tolist()
+            at += len(of_event)
+            continue
+        head, size = words[at], -(-len(of_event) // RECORD_WORDS)
+        assert head[:REST].tolist() == of_event[0, :REST].tolist()
+        flags = (of_event[0, REST] & 0xFFFFFFFF) | GATHER | (len(of_event) - 1) << LANES_SHIFT
+        assert head[REST] == (of_event[:, REST] >> 32).sum() << 32 | flags
+        addresses = words[at + 1 : at + 1 + size].reshape(-1)[: len(of_event)]
+        assert addresses.tolist() == of_event[:, ADDRESS].tolist()
+        at += 1 + size
+    assert len(words) == at
+    assert starts.tolist() == [*(begins[bound] for bound in bounds[:-1]), at]
+
+
 @settings(max_examples=30, deadline=None)
-@given(case=records())
-def test_compiled_as_python(case: tuple[Columns, list[int]]) -> None:
+@given(case=records() | lone_sectors(), gathers=st.booleans())
+def test_compiled_as_python(case: tuple[Columns, list[int]], gathers: bool) -> None:
     columns, bounds = case
     found = []
-    for function in (lanes.write_runs, lanes.write_runs.py_func):  # type: ignore[attr-defined]
+    for function in (lanes.write_lanes, lanes.write_lanes.py_func):  # type: ignore[attr-defined]
         starts, words = np.array(bounds), np.zeros(len(columns["address"]) * RECORD_WORDS, np.int64)
-        runs = function(*columns.values(), LINE, np.ones(len(columns["address"]), np.bool_), starts, words)
-        found.append((runs, starts.tolist(), words.tolist()))
+        marks = np.full(len(columns["address"]), 255, np.uint8)
+        records = function(*columns.values(), LINE, gathers, marks, starts, words)
+        found.append((records, starts.tolist(), words.tolist()))
     assert found[0] == found[1]
 
 
@@ -155,8 +212,19 @@ def test_runs_go_on_over_blocks() -> None:
         joined=np.ones(count),
     )
     starts = np.array([0, first, count])
-    words = lanes.packed_lanes(columns, starts, LINE)
+    words = lanes.packed_lanes(columns, starts, LINE, False)
     assert lanes_in(words) == [first - 1, count - first - 1]
     assert [word & 0xFFFFFFFF for word in words[:, EXTENT].tolist()] == [first * LINE, (count - first) * LINE]
     assert [rest >> 32 for rest in words[:, REST].tolist()] == [first, count - first]
     assert starts.tolist() == [0, 1, 2]
+
+
+def test_gathers_stand_over_the_bounds_of_blocks() -> None:
+    count, warp = 3 * lanes.BLOCK, 30
+    address = np.arange(count)[::-1] * LINE
+    columns = columns_of(count, address=address, row_bytes=np.full(count, 32), joined=np.arange(count) % warp > 0)
+    words = lanes.packed_lanes(columns, np.array([0, count]), LINE, True)
+    room = 1 + -(-warp // RECORD_WORDS)
+    heads = words[::room]
+    assert heads[:, ADDRESS].tolist() == address[::warp].tolist()
+    assert lanes_in(heads) == [warp - 1] * (count // warp) + [count % warp - 1]

@@ -62,6 +62,17 @@ def gathers(seed: int, count: int, through_l1: bool) -> list[Access]:
     ]
 
 
+def lone_sectors(seed: int, through_l1: bool) -> list[Access]:
+    """Return warps of up to 70 lanes, each of one sector or a part of one, which gathers stand for up to 64."""
+    rng = np.random.default_rng(seed)
+    warps = [(int(rng.integers(1, 71)), int(rng.integers(1, 33))) for _ in range(30)]
+    return [
+        Access(patterns.BASE + int(rng.integers(2048)) * 32, size, through_l1=through_l1, joined=lane > 0)
+        for lanes, size in warps
+        for lane in range(lanes)
+    ]
+
+
 def among_writes(accesses: list[Access], seed: int) -> list[Access]:
     """Return these accesses, a write somewhere in 64 KiB before every tenth, so that reads replace dirty lines."""
     rng = np.random.default_rng(seed)
@@ -96,10 +107,14 @@ def ran(
 
 @pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("partitions", [1, 2])
-@pytest.mark.parametrize("case", ["mixed", "gathers", "gathers through L1", "gathers among writes"])
+@pytest.mark.parametrize(
+    "case", ["mixed", "gathers", "gathers through L1", "gathers among writes", "sectors", "sectors through L1"]
+)
 def test_short_and_long_way_agree(case: str, partitions: int) -> None:
     for seed in range(3):
         accesses = gathers(seed, 640, "L1" in case)
+        if case.startswith("sectors"):
+            accesses = lone_sectors(seed, "L1" in case)
         if case == "mixed":
             accesses = patterns.mixed(seed, 400, 64, 4, reach=2.0, phases=3)
         if case == "gathers among writes":
