@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import html as markup
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from simulator import units
 from simulator.report import html
+from simulator.report.columns import GAP_CELLS
 from simulator.report.console import render_to_text
 from simulator.report.figures.style import GRID, INK, MUTED, Figure
 from simulator.report.values import DASH
@@ -18,28 +19,58 @@ Bench = Mapping[str, Any]
 Curve = Mapping[str, Any]
 
 COLORS = ("#2b6ca3", "#c0503a", "#3f8f5b", "#8a63a8", "#c9a227", "#2a9d9d")
+MEASURED = "measured"
 CSV_COLUMNS = ("benchmark", "variant", "hardware", "x", "x_unit", "predicted", "measured", "unit")
 
 
 def render(bench: Bench, width: int = 160, *, color: bool = False) -> str:
-    """Return one row per x and one or two columns per variant: predicted, and measured where it was at that x."""
+    """Return one row per x and one or two columns per variant: predicted, and measured where it was at that x.
+
+    As many variants stand side by side as fit in `width` columns, the others in tables below.
+    """
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(bench["x_name"], justify="right")
-    for curve in bench["curves"]:
-        table.add_column(curve["variant"], justify="right", no_wrap=True)
-        if curve["measured"]:
-            table.add_column("measured", justify="right", style="dim", no_wrap=True)
-    for x in dict.fromkeys(x for curve in bench["curves"] for x, _ in curve["predicted"]):
-        cells = [_x(x, bench["x_unit"])]
-        for curve in bench["curves"]:
-            cells.append(_at(curve["predicted"], x))
-            if curve["measured"]:
-                cells.append(_at(curve["measured"], x))
-        table.add_row(*cells)
-    heading = f"{bench['title']} on {bench['hardware_name']}, {bench['unit']}"
-    return f"{heading}\n\n{render_to_text(table, width, color=color)}{_errors(bench)}"
+    xs = list(dict.fromkeys(x for curve in bench["curves"] for x, _ in curve["predicted"]))
+    first = Cells(bench["x_name"], [_x(x, bench["x_unit"]) for x in xs])
+    rendered = []
+    for columns in _side_by_side(first, [_columns(curve, xs) for curve in bench["curves"]], width):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column.name, justify="right", style="dim" if column.name == MEASURED else "", no_wrap=True)
+        for row in zip(*(column.cells for column in columns), strict=True):
+            table.add_row(*row)
+        rendered.append(render_to_text(table, width, color=color))
+    tables = "\n".join(rendered)
+    return f"{bench['title']} on {bench['hardware_name']}, {bench['unit']}\n\n{tables}{_errors(bench)}"
+
+
+class Cells(NamedTuple):
+    """A column of text: its name, and a cell a row."""
+
+    name: str
+    cells: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        """Its width in columns of the terminal, with the gap behind it."""
+        return max(map(len, (self.name, *self.cells))) + GAP_CELLS
+
+
+def _columns(curve: Curve, xs: Sequence[float]) -> list[Cells]:
+    """Return the columns of a variant."""
+    predicted = Cells(curve["variant"], [_at(curve["predicted"], x) for x in xs])
+    return [predicted, *([Cells(MEASURED, [_at(curve["measured"], x) for x in xs])] if curve["measured"] else [])]
+
+
+def _side_by_side(first: Cells, variants: Sequence[list[Cells]], width: int) -> Iterator[list[Cells]]:
+    """Yield the columns of tables that each begin with `first` and go on with as many variants as fit."""
+    columns = [first]
+    for added in variants:
+        if len(columns) > 1 and sum(column.width for column in (*columns, *added)) > width + GAP_CELLS:
+            yield columns
+            columns = [first]
+        columns += added
+    yield columns
 
 
 def _errors(bench: Bench) -> str:

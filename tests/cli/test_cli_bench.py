@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from commandline import Command
 
+from simulator.report import bench
 from simulator.validation import measured
 
 LATENCY = ("bench", "latency", "--hardware", "a100-sxm-80gb", "--variant", "128 B nodes")
@@ -54,6 +55,24 @@ def test_every_benchmark_runs_on_a_device_without_curves(
         assert len(curve["predicted"]) == 3
         assert all(value > 0 for _, value in curve["predicted"])
         assert curve["measured"] == []
+
+
+def test_variants_that_do_not_fit_stand_below() -> None:
+    """x takes 15 columns, a variant and its measured values 7 and 8, with gaps of two: two fit in 53, three in 72."""
+    curve = {"predicted": [[64, 1234.0]], "measured": [[64, 1200.0]], "mean_error": None}
+    curves = [curve | {"variant": name} for name in ("reading", "writing", "scaling")]
+    shape = {
+        "title": "Stream",
+        "hardware_name": "L40",
+        "unit": "GB/s",
+        "x_name": "threads per CTA",
+        "x_unit": "threads",
+    }
+    for width, tables in ((72, 1), (71, 2), (53, 2), (52, 3)):
+        text = bench.render(shape | {"curves": curves}, width)
+        assert text.count("threads per CTA") == tables
+        assert max(map(len, text.splitlines())) <= width
+        assert text.count("1,234") == text.count("1,200") == 3 and "…" not in text
 
 
 def test_copies_stand_beside_those_of_their_host(tierscope: Command) -> None:
