@@ -228,3 +228,26 @@ def test_gathers_stand_over_the_bounds_of_blocks() -> None:
     heads = words[::room]
     assert heads[:, ADDRESS].tolist() == address[::warp].tolist()
     assert lanes_in(heads) == [warp - 1] * (count // warp) + [count % warp - 1]
+
+
+@pytest.mark.parametrize(("step", "gathers"), [(LINE, False), (2 * LINE, True)])
+def test_long_computations_stay_with_their_records(step: int, gathers: bool) -> None:
+    """The cycles of a run, or of a gather, have 31 bits: records that could add up to more stay apart."""
+    columns = columns_of(
+        3,
+        address=np.arange(3) * step,
+        row_bytes=np.full(3, LINE),
+        compute_cycles=np.full(3, 2**31 - 1),
+        joined=np.ones(3),
+    )
+    words = lanes.packed_lanes(columns, np.array([0, 3]), LINE, gathers)
+    assert words.tolist() == pack(**columns).tolist()
+
+
+def test_a_run_has_an_end() -> None:
+    count = lanes.MOST_LANES + 2
+    columns = columns_of(count, address=np.arange(count) * LINE, row_bytes=np.full(count, LINE), joined=np.ones(count))
+    assert lanes_in(lanes.packed_lanes(columns, np.array([0, count]), LINE, False)) == [
+        lanes.MOST_LANES - 1,
+        1,
+    ]  # less one
