@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core.hashing import rotated
+from simulator.core.hashing import dealt
 from simulator.core.state import Parameters
 
 Int64Array = NDArray[np.int64]
@@ -26,7 +26,7 @@ def set_groups_of(groups: int, parameters: Parameters) -> Int64Array:
 def _dealt(groups: int, size: int) -> Int64Array:
     table = np.empty(groups, np.int64)
     for group in range(groups):
-        table[group] = rotated(group, group // size, size)
+        table[group] = dealt(group, size, 1 / size)[1]
     return table
 
 
