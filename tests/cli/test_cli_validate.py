@@ -115,8 +115,10 @@ def test_no_worker_outlives_a_command_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
-    """Interrupted after the first prediction; the same command makes the others."""
-    command = (*SMALL, "--sample", "12", "--jobs", "1", "prefill-attention", "--checkpoint", "own.jsonl")
+    """Interrupted after the first prediction, of enough that it can't be done by then; the same command makes the
+    others."""
+    rows = 80
+    command = (*SMALL, "--sample", str(rows), "--jobs", "1", "prefill-attention", "--checkpoint", "own.jsonl")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     arguments = [sys.executable, "-m", "simulator", *command]
     process = subprocess.Popen(
@@ -130,8 +132,8 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     kept = done.read_text().count("\n") - 1
     assert f"{kept} more results are kept in own.jsonl" in messages
     again = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert f"going on from own.jsonl: {12 - kept} results are left" in again.stderr
-    assert done.read_text().count("\n") == 13
+    assert f"going on from own.jsonl: {rows - kept} results are left" in again.stderr
+    assert done.read_text().count("\n") == rows + 1
 
 
 def test_without_the_database_one_line_says_how_to_install_it(tierscope: Command) -> None:
