@@ -6,6 +6,7 @@ numba's cache on disk is not safe under concurrent writers, so that workers may 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,31 +17,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or os.environ.get("NUMBA_DISABLE_JIT") == "1":
         return
     _compile_analysis()
+    from bare_kernel import BARE
+
     from simulator import hardware
     from simulator.core.compiled import is_compiled
     from simulator.memory import Device
     from simulator.memory.copies import HostCopies, Path
-    from simulator.trace.record import COLUMNS, KernelHeader, Records, TracedKernel
+    from simulator.trace.record import COLUMNS, Records, TracedKernel
 
     if all(map(is_compiled, ("replay.advance", "lanes.write_lanes", "dma.advance_copies", "transfer.post_transfer"))):
         return
     columns = {name: np.zeros(2, kind) for name, kind in COLUMNS.items()}
     columns["rows"][:], columns["row_bytes"][:], columns["joined"][1] = 1, 32, True
-    header = KernelHeader(
-        name="compile",
-        operator="",
-        layer=-1,
-        step=0,
-        requesters=1,
-        threads=32,
-        shared_bytes=0,
-        registers=0,
-        stages=1,
-        flops=0,
-        records=2,
-        read_bytes=64,
-        write_bytes=0,
-    )
+    header = replace(BARE, records=2, read_bytes=64)
     spec = hardware.load("h100-sxm").spec
     device = Device(spec)
     device.launch(TracedKernel(header, (Records(**columns),)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from simulator import hardware
 from simulator.run.cases import DecodeAttentionCase, GemmCase, KernelCase, PrefillAttentionCase
@@ -14,6 +15,7 @@ BLACKWELL = ("b200-sxm", "b300-sxm", "gb200", "gb300")  # of data centres
 LARGE_FLOPS = 10**11
 NEARLY_L2 = (0.75, 1.1)  # of L2, by the copies of a weight
 PAGES_PER_WAY = ("l40s", "rtx-pro-6000")  # a way of L2 is some pages
+NARROW, FEW_OUTPUTS = 64, 2048  # rows and columns of a product
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,16 @@ def _product(row: MeasuredRow) -> GemmCase:
     return row.case
 
 
+@cache
+def _l2_bytes(description: str) -> int:
+    return hardware.load(description).spec.l2.size_bytes
+
+
 def _nearly_fills_l2(row: MeasuredRow) -> bool:
-    case = _product(row)
-    share = case.weight_copies * case.weight_bytes / hardware.load(row.description).spec.l2.size_bytes
-    return row.device in PAGES_PER_WAY and NEARLY_L2[0] < share < NEARLY_L2[1]
+    if row.device not in PAGES_PER_WAY:
+        return False
+    share = _product(row).weight_copies * _product(row).weight_bytes / _l2_bytes(row.description)
+    return NEARLY_L2[0] < share < NEARLY_L2[1]
 
 
 def _decode(row: MeasuredRow) -> DecodeAttentionCase:
@@ -66,6 +74,13 @@ KNOWN_GAPS = (
         True,
         GemmCase,
         lambda row: row.device in PAGES_PER_WAY and _product(row).m == 1,
+    ),
+    KnownGap(
+        6,
+        "few outputs on Blackwell",
+        True,
+        GemmCase,
+        lambda row: row.device in BLACKWELL and _product(row).m <= NARROW and _product(row).n <= FEW_OUTPUTS,
     ),
     KnownGap(
         4,
