@@ -6,6 +6,8 @@ requires of a cache that is not coherent.
 
 from __future__ import annotations
 
+import numpy as np
+
 from simulator.core import counter, scalar
 from simulator.core.access_log import note_l1_eviction
 from simulator.core.bitwise import ones
@@ -21,6 +23,7 @@ from simulator.core.sets import (
     find_way,
     least_recent,
     nibble,
+    put_first,
     set_tag,
     tag_of,
     touch,
@@ -38,25 +41,33 @@ def l1_set_of(p: Parameters, sm: int, line: int) -> tuple[int, int]:
 
 
 @small_function
-def l1_find(m: Int64Array, p: Parameters, k: int, sm: int, place: int, turn: int, mask: int) -> tuple[int, int, bool]:
-    """Look for the sectors `mask` of a line in the L1 of an SM, whose set and tag are `l1_set_of` it, and make room for
-    them; return the place of the word that says when the line is there, the sectors that have to come from L2, and
+def l1_find(m: Int64Array, place: int, turn: int, mask: int, ways: int) -> tuple[int, int, bool]:
+    """Look for the sectors `mask` of a line in an L1 of some ways, whose set and tag are `l1_set_of` it, and make room
+    for them; return the place of the word that says when the line is there, the sectors that have to come from L2, and
     whether the line is new, so that this word has yet to be set.  `count_l1` is for the caller."""
     way = find_way(m, place, turn)
-    new = way == WAYS
-    if new:
-        way = least_recent(m[place + ORDER], p.l1_ways)
-        gone = nibble(m[place + VALID], way)
-        if p.log_words and gone:
-            old = tag_of(m, place, way)
-            index = (place - p.at.l1_sets) // SET_WORDS % p.l1_sets
-            note_l1_eviction(m, p, k, sm, unrotated(index, old, p.l1_sets), gone)
+    order, valid = m[place + ORDER], m[place + VALID]
+    if way == WAYS:
+        way = least_recent(order, ways)
         set_tag(m, place, way, turn)
-        m[place + VALID] = with_nibble(m[place + VALID], way, 0)
-    m[place + ORDER] = touch(m[place + ORDER], way)
-    valid = nibble(m[place + VALID], way)
-    m[place + VALID] = with_nibble(m[place + VALID], way, valid | mask)
-    return place + READY + way, mask & ~valid, new
+        m[place + ORDER] = put_first(order, way, ways)
+        m[place + VALID] = with_nibble(valid, way, mask)
+        return place + READY + way, mask, True
+    m[place + ORDER] = touch(order, way)
+    m[place + VALID] = valid | np.int64(mask) << (4 * way)
+    return place + READY + way, mask & ~nibble(valid, way), False
+
+
+@small_function
+def note_replaced(m: Int64Array, p: Parameters, k: int, sm: int, place: int, turn: int) -> None:
+    """Log the line that `l1_find` will replace, if it will."""
+    if find_way(m, place, turn) < WAYS:
+        return
+    way = least_recent(m[place + ORDER], p.l1_ways)
+    gone = nibble(m[place + VALID], way)
+    if gone:
+        index = (place - p.at.l1_sets) // SET_WORDS % p.l1_sets
+        note_l1_eviction(m, p, k, sm, unrotated(index, tag_of(m, place, way), p.l1_sets), gone)
 
 
 @small_function
@@ -72,7 +83,9 @@ def count_l1(m: Int64Array, p: Parameters, k: int, asked: int, missed: int) -> N
 def l1_lookup(m: Int64Array, p: Parameters, k: int, sm: int, line: int, mask: int, now: int) -> tuple[int, int]:
     """Do as `l1_find` does, at `now`, and set that word of a new line; return the first two."""
     place, turn = l1_set_of(p, sm, line)
-    loaded, missing, new = l1_find(m, p, k, sm, place, turn, mask)
+    if p.log_words:
+        note_replaced(m, p, k, sm, place, turn)
+    loaded, missing, new = l1_find(m, place, turn, mask, p.l1_ways)
     count_l1(m, p, k, ones(mask), ones(missing))
     if new:
         m[loaded] = now

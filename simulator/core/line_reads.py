@@ -1,20 +1,16 @@
 """Plain reads of parts of lines, as the lanes of a warp make them, all those of one event in a few short loops.
 
 They are listed and located (core/line_table.py), looked for in L2, asked for as far as they are missing
-(core/line_asks.py), and moved to the SM.  Those through L1 are looked for there, and in the coalescer, before; when a
-line is there is only noted in the end, read by read, since a later one of the event may replace it.
+(core/line_asks.py), and moved to the SM.  Those through L1 are looked for there, and in the coalescer, before
+(core/line_loads.py).
 """
 
 from __future__ import annotations
 
 from simulator.core import counter, scalar
-from simulator.core.asks import PENDING
 from simulator.core.bitwise import ones
-from simulator.core.coalescer import READY, has_asked, keep
 from simulator.core.compiled import called, small_function
-from simulator.core.dram_state import NEVER
 from simulator.core.in_flight import entry_of
-from simulator.core.l1 import count_l1, l1_find
 from simulator.core.l2 import note_lane, whole_fetches
 from simulator.core.layout import (
     SET_GROUP_WORDS,
@@ -27,22 +23,18 @@ from simulator.core.layout import (
 )
 from simulator.core.ledger import LINES, note_server
 from simulator.core.line_asks import LANES, ask_lines, fills, to_ask
+from simulator.core.line_loads import fill_l1, find_in_l1, move_loads
 from simulator.core.line_table import (
     ALIKE,
     ANSWERED,
-    COMING,
     COPY_WAY,
     CROSSING,
-    ENTRY,
     GROUP,
     HOME,
-    L1_SET,
-    L1_TAG,
     LINE,
     LOADED,
     MASK,
     MOVED,
-    NEW,
     SERVED,
     SET,
     SET_GROUP,
@@ -55,36 +47,9 @@ from simulator.core.line_table import (
 )
 from simulator.core.places import counters_at, near_partition, sm_at
 from simulator.core.plain_reads import look_up, split_lanes
-from simulator.core.prefetch import prefetch
 from simulator.core.program import EXTENT, GATHER, RECORD_WORDS, REST, high, low
 from simulator.core.sets import DIRTY, SET_WORDS, VALID, nibble
 from simulator.core.state import Parameters
-
-
-@small_function
-def find_in_l1(m: Int64Array, p: Parameters, k: int, sm: int, count: int, now: int) -> None:
-    """Leave of the sectors listed those that neither the SM's L1 has, nor any SM of its coalescer has asked for."""
-    table = m[scalar.TABLE]
-    asked = missed = 0
-    for read in range(table, table + count):
-        mask = m[read + MASK]
-        loaded, missing, m[read + NEW] = l1_find(m, p, k, sm, m[read + L1_SET], m[read + L1_TAG], mask)
-        asked += ones(mask)
-        missed += ones(missing)
-        prefetch(m, loaded)
-        m[read + LOADED] = loaded
-        m[read + MOVED] = ones(missing) << p.sector_shift
-        m[read + COMING] = -NEVER
-        if missing > 0 and p.coalescer_sms > 0:
-            entry, line = m[read + ENTRY], m[read + LINE]
-            coming = m[entry + READY]
-            if has_asked(m, entry, line, missing) and coming + p.l2_hit_ps > now:
-                m[read + COMING] = coming
-                missing = 0
-            else:
-                keep(m, entry, line, missing, PENDING)
-        m[read + MASK] = missing
-    count_l1(m, p, k, asked, missed)
 
 
 @called
@@ -142,23 +107,6 @@ def look_for(m: Int64Array, p: Parameters, k: int, near: int, count: int, now: i
 
 
 @small_function
-def load(m: Int64Array, p: Parameters, read: int, now: int) -> int:
-    """Note when L1, and the coalescer, have what a read waits for; return when that is (ps)."""
-    loaded = m[read + LOADED]
-    when = now if m[read + NEW] else m[loaded]
-    coming = m[read + COMING]
-    if m[read + SERVED] != ANSWERED:
-        coming = m[read + THERE]
-        if p.coalescer_sms > 0:
-            m[m[read + ENTRY] + READY] = coming
-    elif coming == PENDING:  # another read of this event has asked for it
-        coming = m[m[read + ENTRY] + READY]
-    when = max(when, coming + p.l2_hit_ps)
-    m[loaded] = when
-    return when
-
-
-@small_function
 def move(
     m: Int64Array,
     p: Parameters,
@@ -193,7 +141,7 @@ def move(
             if through_l1:
                 moved += m[read + MOVED]
                 asked += ones(m[read + MASK]) << p.sector_shift
-                loaded = max(loaded, load(m, p, read, now))
+                loaded = max(loaded, m[read + LOADED])
             if not through_l1 or m[read + SERVED] != ANSWERED:
                 served = max(served, m[read + SERVED])
                 done = max(done, max(m[read + SERVED], m[read + THERE]))
@@ -306,9 +254,12 @@ def load_lines(
     """Do as `read_lines` does for reads through L1."""
     near = near_partition(p, sm)
     count_reads(m, p, k, reads)
-    find_in_l1(m, p, k, sm, reads, now)
+    find_in_l1(m, p, k, reads, now)
     book_slices(m, p, k, reads, now)
     look_for(m, p, k, near, reads, now, True)
+    fill_l1(m, p, reads, now)
+    if m[m[scalar.TABLE] + ALIKE]:
+        return move_loads(m, p, program, k, sm, record, reads, now)
     return move(m, p, program, k, sm, record, last, reads, now, True)
 
 
@@ -330,18 +281,20 @@ def read_part(
     count = list_lines(m, p, group, low, high)
     if through_l1:
         locate_in_l1(m, p, sm, count)
-        find_in_l1(m, p, k, sm, count, now)
+        find_in_l1(m, p, k, count, now)
     locate(m, p, near, count)
     served = book_slices(m, p, k, count, now)
     note_server(m, counter.L2_BANDWIDTH, served)
     look_for(m, p, k, near, count, now, False)
+    if through_l1:
+        fill_l1(m, p, count, now)
     ready = max(now, served)
     table = m[scalar.TABLE]
     for read in range(table, table + count):
         if through_l1:
             m[scalar.MOVED] += m[read + MOVED]
             m[scalar.COALESCED] += m[read + MOVED] - (ones(m[read + MASK]) << p.sector_shift)
-            m[scalar.LOADED] = max(m[scalar.LOADED], load(m, p, read, now))
+            m[scalar.LOADED] = max(m[scalar.LOADED], m[read + LOADED])
         else:
             m[scalar.MOVED] += ones(m[read + MASK]) << p.sector_shift
         if m[read + MASK]:

@@ -15,7 +15,6 @@ from simulator.core.coalescer import coalescer_at, entry_in
 from simulator.core.compiled import small_function
 from simulator.core.dram_places import channel_group_of, line_at, places_of
 from simulator.core.hashing import dealt, scrambled
-from simulator.core.l1 import l1_set_of
 from simulator.core.layout import SET_GROUP_WORDS, TICKS_PER_PS, Int64Array
 from simulator.core.places import counters_at, set_row, slice_at
 from simulator.core.prefetch import prefetch, prefetch_early
@@ -54,9 +53,12 @@ from simulator.core.state import COLUMN_WORDS, TABLE_COLUMNS, Parameters
     L1_TAG,
     MOVED,  # bytes of it that L1 does not have
     COMING,  # when the coalescer has them, PENDING while a line of this event has yet to be asked for
-    LOADED,  # place of the word that says when L1 has it
+    LOADED,  # when L1 has it, and the place of the word that says so
+    LOADED_AT,
     NEW,  # whether L1 had nothing of it
     ENTRY,  # place of its entry in the coalescer
+    THROUGH_L2,  # when it is through L2, and the SM's port (ticks)
+    THROUGH_PORT,
     ALIKE,  # of the first line alone: whether all are of records of one row of one length
 ) = range(0, TABLE_COLUMNS * COLUMN_WORDS, COLUMN_WORDS)
 
@@ -132,8 +134,10 @@ def bring(m: Int64Array, count: int, place: int) -> None:
 def locate_in_l1(m: Int64Array, p: Parameters, sm: int, count: int) -> None:
     """Find out where in L1 and the coalescer the first `count` lines listed are, and have that brought near."""
     table = m[scalar.TABLE]
+    sets, size, inverse = p.at.l1_sets + sm * p.l1_sets * SET_WORDS, p.l1_sets, p.l1_sets_inverse
     for read in range(table, table + count):
-        m[read + L1_SET], m[read + L1_TAG] = l1_set_of(p, sm, m[read + LINE])
+        m[read + L1_TAG], slot = dealt(m[read + LINE], size, inverse)
+        m[read + L1_SET] = sets + slot * SET_WORDS
     for read in range(table, table + count):
         place = m[read + L1_SET]
         bring(m, count, place)

@@ -45,7 +45,7 @@ MSHR_RING = 1 << 17
 ASK_ROOM = 64
 """Groups whose fills may be pending (core/asks.py), of 16 words."""
 
-READ_ROOM, TABLE_COLUMNS, COLUMN_WORDS = 64, 34, 72
+READ_ROOM, TABLE_COLUMNS, COLUMN_WORDS = 64, 37, 72
 """Lines read at once, and what is known of one (core/line_table.py): columns a cache line longer than they have to be,
 so that they do not all fall on the same sets of the processor's cache."""
 
