@@ -10,9 +10,11 @@ from __future__ import annotations
 from simulator.core import scalar
 from simulator.core.compiled import small_function
 from simulator.core.layout import Int64Array
+from simulator.core.sets import MAX_SECTORS
 from simulator.core.state import COALESCER_LINES, Parameters
 
-LINE, SECTORS, READY, ENTRY_WORDS = 0, 1, 2, 4
+ASKED, READY, ENTRY_WORDS = 0, 1, 2
+"""What an entry remembers: a line, as `request_of` it, and when that is ready in L2 (ps)."""
 
 
 @small_function
@@ -28,16 +30,22 @@ def entry_in(coalescer: int, line: int) -> int:
 
 
 @small_function
-def has_asked(m: Int64Array, entry: int, line: int, mask: int) -> bool:
-    """Return whether what an entry remembers has the sectors `mask` of a line."""
-    return m[entry + LINE] == line + 1 and mask & ~m[entry + SECTORS] == 0
+def request_of(line: int, mask: int) -> int:
+    """Return the word that stands for the sectors `mask` of a line, never 0."""
+    return (line + 1) << MAX_SECTORS | mask
 
 
 @small_function
-def keep(m: Int64Array, entry: int, line: int, mask: int, ready: int) -> None:
-    """Have an entry remember the sectors `mask` of a line, ready in L2 at `ready` (ps)."""
-    m[entry + LINE] = line + 1
-    m[entry + SECTORS] = mask
+def has_asked(m: Int64Array, entry: int, request: int) -> bool:
+    """Return whether what an entry remembers is the line of a request and has all its sectors."""
+    other = m[entry + ASKED] ^ request
+    return other & (request | -1 << MAX_SECTORS) == 0
+
+
+@small_function
+def keep(m: Int64Array, entry: int, request: int, ready: int) -> None:
+    """Have an entry remember a request, ready in L2 at `ready` (ps)."""
+    m[entry + ASKED] = request
     m[entry + READY] = ready
 
 
@@ -48,7 +56,7 @@ def on_its_way(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, now:
     if p.coalescer_sms == 0:
         return -1
     entry = entry_in(coalescer_at(p, sm), line)
-    asked = has_asked(m, entry, line, mask)
+    asked = has_asked(m, entry, request_of(line, mask))
     return m[entry + READY] if asked and m[entry + READY] + p.l2_hit_ps > now else -1
 
 
@@ -69,4 +77,4 @@ def joins(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, size: int
 def remember(m: Int64Array, p: Parameters, sm: int, line: int, mask: int, ready: int) -> None:
     """Note a request that has gone to L2, whose answer is ready there at `ready` (ps)."""
     if p.coalescer_sms > 0:
-        keep(m, entry_in(coalescer_at(p, sm), line), line, mask, ready)
+        keep(m, entry_in(coalescer_at(p, sm), line), request_of(line, mask), ready)

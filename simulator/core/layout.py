@@ -34,6 +34,12 @@ SPLIT = 0  # whether the lanes of a set group of L2 are described apart
 STREAK = 1  # per partition: whole-group misses since a part of a group was last touched
 SET_GROUP_WORDS = 4
 
+L1_READY = 8  # of a set of an L1, after its tags (core/sets.py): when what each way holds is there
+L1_SET_WORDS = 24
+L1_ORDER = 0  # the same of these sets as ORDER and VALID of core/sets.py, those of four in a cache line
+L1_VALID = 1
+L1_USE_WORDS = 2
+
 SM_PORT_FREE = 0  # ticks
 SM_COMPUTE_FREE = 1  # ticks
 SM_L1_FREE = 2  # ticks

@@ -10,7 +10,7 @@ from __future__ import annotations
 from simulator.core import counter, scalar
 from simulator.core.asks import PENDING
 from simulator.core.bitwise import ones
-from simulator.core.coalescer import READY, has_asked, keep
+from simulator.core.coalescer import READY, has_asked, keep, request_of
 from simulator.core.compiled import small_function
 from simulator.core.dram_state import NEVER
 from simulator.core.in_flight import entry_of
@@ -22,6 +22,7 @@ from simulator.core.line_table import (
     ENTRY,
     L1_SET,
     L1_TAG,
+    L1_USE,
     LINE,
     LOADED,
     LOADED_AT,
@@ -47,7 +48,7 @@ def find_in_l1(m: Int64Array, p: Parameters, k: int, count: int, now: int) -> No
     for read in range(table, table + count):
         asked += ones(m[read + MASK])
     for read in range(table, table + count):
-        place, missing, new = l1_find(m, m[read + L1_SET], m[read + L1_TAG], m[read + MASK], ways)
+        place, missing, new = l1_find(m, m[read + L1_SET], m[read + L1_USE], m[read + L1_TAG], m[read + MASK], ways)
         prefetch(m, place)
         m[read + LOADED_AT] = place
         m[read + MASK] = missing
@@ -69,12 +70,12 @@ def find_in_coalescer(m: Int64Array, table: int, count: int, since: int) -> None
         missing = m[read + MASK]
         if missing == 0:
             continue
-        entry, line = m[read + ENTRY], m[read + LINE]
-        if has_asked(m, entry, line, missing) and m[entry + READY] > since:
+        entry, request = m[read + ENTRY], request_of(m[read + LINE], missing)
+        if has_asked(m, entry, request) and m[entry + READY] > since:
             m[read + COMING] = m[entry + READY]
             m[read + MASK] = 0
         else:
-            keep(m, entry, line, missing, PENDING)
+            keep(m, entry, request, PENDING)
 
 
 @small_function

@@ -15,7 +15,7 @@ from simulator.core.coalescer import coalescer_at, entry_in
 from simulator.core.compiled import small_function
 from simulator.core.dram_places import channel_group_of, line_at, places_of
 from simulator.core.hashing import dealt, scrambled
-from simulator.core.layout import SET_GROUP_WORDS, TICKS_PER_PS, Int64Array
+from simulator.core.layout import L1_SET_WORDS, L1_USE_WORDS, SET_GROUP_WORDS, TICKS_PER_PS, Int64Array
 from simulator.core.places import counters_at, set_row, slice_at
 from simulator.core.prefetch import prefetch, prefetch_early
 from simulator.core.program import ADDRESS, EXTENT, GATHER, RECORD_WORDS, REST, STRIDE, high, low
@@ -49,7 +49,8 @@ from simulator.core.state import COLUMN_WORDS, TABLE_COLUMNS, Parameters
     WANTED,  # when they come (ps)
     CAME,
     WAITED,  # for their row, another one having been open, else ~ of that (ps)
-    L1_SET,  # of a load through L1: place of its set there, and its tag
+    L1_SET,  # of a load through L1: places of its set there, and of that set's use, and its tag
+    L1_USE,
     L1_TAG,
     MOVED,  # bytes of it that L1 does not have
     COMING,  # when the coalescer has them, PENDING while a line of this event has yet to be asked for
@@ -134,14 +135,15 @@ def bring(m: Int64Array, count: int, place: int) -> None:
 def locate_in_l1(m: Int64Array, p: Parameters, sm: int, count: int) -> None:
     """Find out where in L1 and the coalescer the first `count` lines listed are, and have that brought near."""
     table = m[scalar.TABLE]
-    sets, size, inverse = p.at.l1_sets + sm * p.l1_sets * SET_WORDS, p.l1_sets, p.l1_sets_inverse
+    size, inverse = p.l1_sets, p.l1_sets_inverse
+    sets, uses = p.at.l1_sets + sm * size * L1_SET_WORDS, p.at.l1_uses + sm * size * L1_USE_WORDS
     for read in range(table, table + count):
         m[read + L1_TAG], slot = dealt(m[read + LINE], size, inverse)
-        m[read + L1_SET] = sets + slot * SET_WORDS
+        m[read + L1_SET] = sets + slot * L1_SET_WORDS
+        m[read + L1_USE] = uses + slot * L1_USE_WORDS
     for read in range(table, table + count):
-        place = m[read + L1_SET]
-        bring(m, count, place)
-        bring(m, count, place + ORDER)
+        bring(m, count, m[read + L1_SET])
+        bring(m, count, m[read + L1_USE])
     if p.coalescer_sms > 0:
         coalescer = coalescer_at(p, sm)
         for read in range(table, table + count):

@@ -30,7 +30,7 @@ from simulator.core.dram_places import WHOLE, access_of, bank_place, channel_gro
 from simulator.core.hashing import mix, quotient_of, scrambled
 from simulator.core.l1 import l1_set_of
 from simulator.core.l2 import NORMAL, READ, whole_fetches
-from simulator.core.layout import SPLIT, Int64Array
+from simulator.core.layout import L1_READY, SPLIT, Int64Array
 from simulator.core.line_asks import ask_lines
 from simulator.core.mshr import write_back
 from simulator.core.places import counters_at, near_partition, set_at, set_group_at, slot_of
@@ -231,11 +231,11 @@ def look_ahead(m: Int64Array, p: Parameters, program: Int64Array, sm: int, recor
     group = address >> p.group_shift
     lane = line & (p.group_lines - 1)
     if program[word + REST] & THROUGH_L1:
-        place = l1_set_of(p, sm, line)[0]
+        place, use, _ = l1_set_of(p, sm, line)
         prefetch(m, place)
-        prefetch(m, place + ORDER)
-        prefetch(m, place + READY)
-        prefetch(m, place + READY + 8)
+        prefetch(m, use)
+        prefetch(m, place + L1_READY)
+        prefetch(m, place + L1_READY + 8)
     slot, home = slot_of(p, group)
     near = near_partition(p, sm)
     place = set_at(p, lane, slot, near)

@@ -133,10 +133,14 @@ def least_recent(order: int, ways: int) -> int:
     return (order >> (4 * (ways - 1))) & 15
 
 
+def new_tags(ways: int) -> Int64Array:
+    """Return the tags of an empty set with `ways` ways, two to a word."""
+    return np.where(np.arange(WAYS) < WAYS - ways, UNUSED, EMPTY).astype(np.int32).view(np.int64)
+
+
 def new_sets(count: int, ways: int, order: int) -> Int64Array:
     """Return `count` empty sets (count, SET_WORDS) with `ways` ways each, in the order `order`."""
-    tags = np.where(np.arange(WAYS) < WAYS - ways, UNUSED, EMPTY).astype(np.int32)
     sets = np.zeros((count, SET_WORDS), np.int64)
-    sets[:, :ORDER] = tags.view(np.int64)
+    sets[:, :ORDER] = new_tags(ways)
     sets[:, ORDER] = order
     return sets

@@ -16,6 +16,11 @@ from simulator.core.layout import (
     CONTEXT_WORDS,
     KERNEL_SLOTS,
     KERNEL_WORDS,
+    L1_ORDER,
+    L1_READY,
+    L1_SET_WORDS,
+    L1_USE_WORDS,
+    L1_VALID,
     MAX_CONTEXTS,
     MAX_STAGES,
     MAX_WAVES,
@@ -31,7 +36,7 @@ from simulator.core.layout import (
     Int64Array,
 )
 from simulator.core.replacement import LRU, first_order
-from simulator.core.sets import SET_WORDS, new_sets
+from simulator.core.sets import SET_WORDS, new_sets, new_tags
 
 RING = 4096
 """Room of the queue of an SM, in entries."""
@@ -45,7 +50,7 @@ MSHR_RING = 1 << 17
 ASK_ROOM = 64
 """Groups whose fills may be pending (core/asks.py), of 16 words."""
 
-READ_ROOM, TABLE_COLUMNS, COLUMN_WORDS = 64, 37, 72
+READ_ROOM, TABLE_COLUMNS, COLUMN_WORDS = 64, 38, 72
 """Lines read at once, and what is known of one (core/line_table.py): columns a cache line longer than they have to be,
 so that they do not all fall on the same sets of the processor's cache."""
 
@@ -80,6 +85,7 @@ class Places(NamedTuple):
     set_groups: int = 0  # of L2: what the lanes of one have in common
     sets: int = 0  # of L2, (see `places.set_row`, partition)
     l1_sets: int = 0  # (SM, set)
+    l1_uses: int = 0  # (SM, set)
     log: int = 0  # of accesses, see core/access_log.py
     dram: int = 0
     end: int = 0
@@ -169,14 +175,15 @@ def laid_out(p: Parameters) -> Parameters:
         "heap": contexts + 2,
         "free": contexts,
         "slices": p.slices,
-        "coalescers": -(-p.sms // p.coalescer_sms) * COALESCER_LINES * 4 if p.coalescer_sms else 0,
+        "coalescers": -(-p.sms // p.coalescer_sms) * COALESCER_LINES * 2 if p.coalescer_sms else 0,
         "cross": p.partitions,
         "asks": ASK_ROOM * 16,
         "reads": 2 * COLUMN_WORDS * TABLE_COLUMNS,
         "mshrs": MSHR_RING * 2,
         "set_groups": p.set_groups * SET_GROUP_WORDS,
         "sets": p.group_lines * p.set_groups * p.partitions * SET_WORDS,
-        "l1_sets": p.sms * p.l1_sets * SET_WORDS,
+        "l1_sets": p.sms * p.l1_sets * L1_SET_WORDS,
+        "l1_uses": p.sms * p.l1_sets * L1_USE_WORDS,
         "log": p.log_words,
     }
     at = scalar.COUNT
@@ -243,7 +250,8 @@ class State:
         self.sets = self._table(at.sets, p.group_lines * p.set_groups * p.partitions, SET_WORDS)
         self.set_groups = self._table(at.set_groups, p.set_groups, SET_GROUP_WORDS)
         self.split = self.set_groups[:, SPLIT]
-        self.l1_sets = self._table(at.l1_sets, p.sms * p.l1_sets, SET_WORDS)
+        self.l1_sets = self._table(at.l1_sets, p.sms * p.l1_sets, L1_SET_WORDS)
+        self.l1_uses = self._table(at.l1_uses, p.sms * p.l1_sets, L1_USE_WORDS)
         self.log = words[at.log : at.log + p.log_words]
         self.free = words[at.free : at.free + contexts]
         self._empty_caches(p)
@@ -263,7 +271,10 @@ class State:
 
     def empty_l1(self, p: Parameters) -> None:
         """Lay out the sets of all L1, which most kernels never touch; needed before the first access through L1."""
-        self.l1_sets[:] = new_sets(1, p.l1_ways, first_order(LRU))
+        self.l1_sets[:, :L1_READY] = new_tags(p.l1_ways)
+        self.l1_sets[:, L1_READY:] = 0
+        self.l1_uses[:, L1_ORDER] = first_order(LRU)
+        self.l1_uses[:, L1_VALID] = 0
 
     def _table(self, start: int, rows: int, columns: int) -> Int64Array:
         return self.words[start : start + rows * columns].reshape(rows, columns)

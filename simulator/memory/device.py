@@ -31,6 +31,7 @@ from simulator.core.layout import (
     KERNEL_WARMUP,
     KERNEL_WAVE,
     KERNEL_WEIGHT,
+    L1_VALID,
     MAX_STAGES,
     MAX_WAVES,
     SM_CAPACITY,
@@ -39,7 +40,6 @@ from simulator.core.layout import (
 )
 from simulator.core.program import RECORD_WORDS, pack
 from simulator.core.replay import LOGGED, REACHED, STARVED, advance
-from simulator.core.sets import VALID
 from simulator.core.state import MOST_GROUP_LINES, State, as_record
 from simulator.core.transfer import post_transfer
 from simulator.errors import DeadlockError, TraceError
@@ -126,7 +126,7 @@ class Device:
             state.scalars[scalar.WAS_IDLE] = 1
         if state.scalars[scalar.L1_USED]:
             self._hand_over_log()
-            state.l1_sets[:, VALID] = 0
+            state.l1_uses[:, L1_VALID] = 0
             state.scalars[scalar.L1_USED] = 0
         self._launches[slot] = _Launch(header, iter(kernel.chunks))
         if self._observer is not None:

@@ -151,6 +151,7 @@ def test_they_agree_about_what_is_in_l1_and_coalescers(lines: int, gpu: str) -> 
     assert (short.parameters.coalescer_sms > 0) == (gpu == "h100-sxm")
     assert all_counted(short, ctas) == all_counted(long, ctas)
     assert np.array_equal(short._state.l1_sets, long._state.l1_sets)
+    assert np.array_equal(short._state.l1_uses, long._state.l1_uses)
     assert listener.entries > len(accesses)
 
 
