@@ -13,8 +13,9 @@ from simulator.core import counter, scalar
 from simulator.core.asks import PENDING
 from simulator.core.compiled import called, small_function
 from simulator.core.dram import accesses_of, gap_of, leave_gaps, note_read, serve
-from simulator.core.dram_steady import read_steadily
-from simulator.core.l2 import cross
+from simulator.core.dram_state import NEVER
+from simulator.core.dram_steady import book_transfer, read_row
+from simulator.core.l2 import cross, whole_fetches
 from simulator.core.layout import KERNEL_RUNS, Int64Array
 from simulator.core.ledger import note_crossing, note_fetch
 from simulator.core.line_table import (
@@ -28,7 +29,9 @@ from simulator.core.line_table import (
     FILLED_BEFORE,
     FIRST,
     GATES,
+    GROUP,
     HOME,
+    MASK,
     RECORD,
     REFRESH,
     ROW,
@@ -41,11 +44,15 @@ from simulator.core.line_table import (
 from simulator.core.mshr import admit_misses, hold_mshrs
 from simulator.core.places import counters_at, kernel_at
 from simulator.core.prefetch import prefetch
-from simulator.core.sets import LATEST, READY, SET_WORDS
+from simulator.core.sets import LATEST, READY, SET_WORDS, take
 from simulator.core.state import Parameters
 
 LANES = 63
 """Mask of a lane number: no use but to tell the compiler that it is not WHOLE."""
+
+
+TO_TAKE = 16
+"""Added to the way of a line that has yet to be taken from what was used longest ago."""
 
 
 @small_function
@@ -74,19 +81,22 @@ def filled(m: Int64Array, place: int, way: int, before: int, when: int) -> None:
 
 
 @small_function
-def fetch_each(m: Int64Array, p: Parameters, k: int, first: int, end: int, now: int, quick: bool) -> None:
+def fetch_each(m: Int64Array, p: Parameters, k: int, near: int, first: int, end: int, now: int, quick: bool) -> None:
     """Fetch what the pending lines at `first` to `end` (not included) want of DRAM, once there are MSHRs for all."""
     lines = end - first
     if p.partitions > 1:
         for place in range(first, end):
             lines -= m[place + WANTED] == 0
         if lines == 0:
+            put_each(m, p, k, near, first, end, now)
             return
     free = admit_misses(m, p, k, lines, now, lines)
     if quick:
         read_each_steadily(m, p, k, first, end, now, free)
     else:
         read_each(m, p, k, first, end, now, free)
+    if not quick or p.partitions > 1:
+        put_each(m, p, k, near, first, end, now)
     size = latencies = byte_latencies = 0
     for place in range(first, end):
         wanted = m[place + WANTED]
@@ -126,41 +136,95 @@ def read_each(m: Int64Array, p: Parameters, k: int, first: int, end: int, now: i
 
 
 @small_function
+def read_alike(m: Int64Array, p: Parameters, first: int, end: int, wanted: int, free: int) -> None:
+    """Read what the pending lines at `first` to `end` (not included) want, `wanted` bytes each, from `free` on."""
+    q, ways = p.dram, p.l2_ways
+    count = accesses_of(q, wanted)
+    burst, column = count * q.burst_ps, count * q.column_read_ps
+    more = column - q.column_read_ps
+    for place in range(first, end):
+        read = m[place + ASKED]
+        gates, channel = m[read + GATES], m[read + CHANNEL] & LANES
+        note_read(m, gates)
+        ready = book_transfer(m, q, gates, m[read + COLUMNS], channel, column, burst, free)
+        came, waited, opened, closed = read_row(
+            m, q, gates, m[read + RECORD], channel, m[read + ROW], more, 0, ready, free
+        )
+        came += q.latency_ps
+        m[place + CAME] = came
+        m[place + WAITED] = (waited if closed else ~waited) if opened else NEVER
+        if p.partitions == 1:
+            there = max(m[read + THERE], came)
+            filled(m, m[read + SET], way_of(m, p, read, ways), m[read + FILLED_BEFORE], there)
+            m[read + THERE] = there
+
+
+@small_function
 def read_each_steadily(m: Int64Array, p: Parameters, k: int, first: int, end: int, now: int, free: int) -> None:
     """Do as `read_each` does where DRAM is steady (see `DramParameters`) and a kernel has no runs."""
     q, counters = p.dram, counters_at(p, k)
-    misses = conflicts = busy = 0
+    unlike, place = 0, first
+    for each in range(first, end):
+        unlike |= m[each + WANTED] ^ m[first + WANTED]
+    while place < end:
+        wanted, alike = m[place + WANTED], place
+        place = end if unlike == 0 else place + 1
+        while place < end and m[place + WANTED] == wanted:
+            place += 1
+        if wanted > 0:
+            read_alike(m, p, alike, place, wanted, free)
+    accesses = latest = misses = conflicts = busy = 0
+    access_bytes, access_shift, burst, activate = q.access_bytes, q.access_shift, q.burst_ps, q.activate_ps
     for place in range(first, end):
-        wanted = m[place + WANTED]
-        if wanted == 0:
-            continue
-        read = m[place + ASKED]
-        channel, gates = m[read + CHANNEL] & LANES, m[read + GATES]
-        count = accesses_of(q, wanted)
-        note_read(m, gates)
-        columns, record, row = m[read + COLUMNS], m[read + RECORD], m[read + ROW]
-        came, waited, opened, closed = read_steadily(m, q, gates, columns, record, channel, row, count, 0, free)
-        m[place + CAME] = came + q.latency_ps
-        m[place + WAITED] = waited if closed else ~waited
+        wanted, waited = m[place + WANTED], m[place + WAITED]
+        count = (wanted + access_bytes - 1) >> access_shift
+        opened = (wanted > 0) & (waited != NEVER)
+        accesses += count
         misses += opened
-        conflicts += closed
-        busy += max(0, q.activate_ps - count * q.burst_ps) if opened else 0
-    accesses = latest = 0
-    for place in range(first, end):
-        wanted = m[place + WANTED]
-        accesses += accesses_of(q, wanted)
+        conflicts += opened & (waited >= 0)
+        busy += opened * max(0, activate - count * burst)
         latest = max(latest, m[place + CAME] if wanted > 0 else 0)
     m[counters + counter.ROW_HITS] += accesses - misses
     m[counters + counter.ROW_MISSES] += misses - conflicts
     m[counters + counter.ROW_CONFLICTS] += conflicts
-    m[counters + counter.DRAM_BUSY_PS] += accesses * q.burst_ps + busy
-    m[counters + counter.DRAM_READ_BYTES] += accesses << q.access_shift
+    m[counters + counter.DRAM_BUSY_PS] += accesses * burst + busy
+    m[counters + counter.DRAM_READ_BYTES] += accesses << access_shift
     if latest > m[scalar.FETCHED_AT]:
         place = first
         while m[place + WANTED] == 0 or m[place + CAME] < latest:
             place += 1
         waited = m[place + WAITED]
-        note_fetch(m, p, now, free, latest, max(0, waited), 0, min(max(0, ~waited), q.t_rcd_ps))
+        conflict = waited if 0 <= waited < NEVER else 0
+        note_fetch(m, p, now, free, latest, conflict, 0, min(max(0, ~waited), q.t_rcd_ps))
+
+
+@small_function
+def way_of(m: Int64Array, p: Parameters, read: int, ways: int) -> int:
+    """Return the way that a line goes into, taken from another one for what `find_lines` has found to be missing."""
+    way = m[read + WAY]
+    if way & TO_TAKE:
+        way ^= TO_TAKE
+        take(m, m[read + SET], way, m[read + GROUP], whole_fetches(p, m[read + MASK]), ways)
+    return way
+
+
+@small_function
+def put_each(m: Int64Array, p: Parameters, k: int, near: int, first: int, end: int, now: int) -> None:
+    """Note where in L2 the pending lines at `first` to `end` (not included) go, and when they are there, DRAM having
+    answered."""
+    ways = p.l2_ways
+    for pending in range(first, end):
+        read = m[pending + ASKED]
+        there = m[read + THERE]
+        place, way = m[read + SET], way_of(m, p, read, ways)
+        if m[pending + WANTED] > 0:
+            there = max(there, m[pending + CAME])
+            home = place + (m[read + HOME] - near) * SET_WORDS if p.partitions > 1 else place
+            filled(m, home, way, m[read + FILLED_BEFORE], there)
+        if p.partitions > 1 and m[read + CROSSING] > 0:
+            there = note_crossing(m, p, there, cross(m, p, k, near, m[read + CROSSING], now))
+            filled(m, place, m[read + COPY_WAY], m[read + COPIED_BEFORE], there)
+        m[read + THERE] = there
 
 
 @small_function
@@ -173,19 +237,7 @@ def ask_each(m: Int64Array, p: Parameters, k: int, near: int, now: int, quick: b
     end = table + m[scalar.ASKS]
     m[scalar.ASKS] = 0
     for first in range(table, end, p.mshr_batch):
-        fetch_each(m, p, k, first, min(first + p.mshr_batch, end), now, quick)
-    for pending in range(table, end):
-        read = m[pending + ASKED]
-        there = m[read + THERE]
-        place = m[read + SET]
-        if m[pending + WANTED] > 0:
-            there = max(there, m[pending + CAME])
-            home = place + (m[read + HOME] - near) * SET_WORDS if p.partitions > 1 else place
-            filled(m, home, m[read + WAY], m[read + FILLED_BEFORE], there)
-        if p.partitions > 1 and m[read + CROSSING] > 0:
-            there = note_crossing(m, p, there, cross(m, p, k, near, m[read + CROSSING], now))
-            filled(m, place, m[read + COPY_WAY], m[read + COPIED_BEFORE], there)
-        m[read + THERE] = there
+        fetch_each(m, p, k, near, first, min(first + p.mshr_batch, end), now, quick)
 
 
 @called

@@ -11,99 +11,31 @@ from simulator.core import counter, scalar
 from simulator.core.bitwise import ones
 from simulator.core.compiled import called, small_function
 from simulator.core.in_flight import entry_of
-from simulator.core.l2 import note_lane, whole_fetches
 from simulator.core.layout import (
-    SET_GROUP_WORDS,
     SM_L1_FREE,
     SM_PORT_FREE,
-    SPLIT,
-    STREAK,
     TICKS_PER_PS,
     Int64Array,
 )
 from simulator.core.ledger import LINES, note_server
-from simulator.core.line_asks import LANES, ask_lines, fills, to_ask
 from simulator.core.line_loads import fill_l1, find_in_l1, move_loads
+from simulator.core.line_lookup import look_for, look_for_parts
 from simulator.core.line_table import (
     ALIKE,
     ANSWERED,
-    COPY_WAY,
-    CROSSING,
-    GROUP,
-    HOME,
-    LINE,
     LOADED,
     MASK,
     MOVED,
     SERVED,
-    SET,
-    SET_GROUP,
     THERE,
-    WAY,
     book_slices,
     list_lines,
     locate,
     locate_in_l1,
 )
 from simulator.core.places import counters_at, near_partition, sm_at
-from simulator.core.plain_reads import look_up, split_lanes
 from simulator.core.program import EXTENT, GATHER, RECORD_WORDS, REST, high, low
-from simulator.core.sets import DIRTY, SET_WORDS, VALID, nibble
 from simulator.core.state import Parameters
-
-
-@called
-def look_for(m: Int64Array, p: Parameters, k: int, near: int, count: int, now: int, single: bool) -> None:
-    """Look from partition `near` for the first `count` lines listed, and ask for those missing; `single`: they are no
-    whole group, else what `rejoin` needs to know of its lanes is kept."""
-    counters = counters_at(p, k)
-    table = m[scalar.TABLE]
-    missed = 0
-    for read in range(table, table + count):
-        wanted = m[read + MASK]
-        if wanted == 0:
-            continue
-        place, group, home = m[read + SET], m[read + GROUP], near
-        lane = m[read + LINE] & (p.group_lines - 1) & LANES
-        set_group = m[read + SET_GROUP]
-        if single:
-            if m[set_group + SPLIT] == 0:
-                split_lanes(m, p, (set_group - p.at.set_groups) // SET_GROUP_WORDS)
-            m[set_group + STREAK + near] = 0
-        way, missing, ready = look_up(m, p, k, near, group, place, lane, wanted, now)
-        if not single:
-            note_lane(m, near, ones(missing), nibble(m[place + DIRTY], way), True)
-        if missing == 0:
-            m[read + THERE] = ready
-            continue
-        copy, copied, crossing = place, way, 0
-        if p.partitions > 1:
-            home = m[read + HOME]
-            if near != home:
-                crossing = missing
-                place += (home - near) * SET_WORDS  # the sets of a line lie side by side
-                way, missing, came = look_up(m, p, k, near, group, place, lane, crossing, now)
-                if single:
-                    m[set_group + STREAK + home] = 0
-                else:
-                    note_lane(m, home, ones(missing), nibble(m[place + DIRTY], way), True)
-                ready = max(ready, came)
-        m[read + THERE] = ready
-        missed += ones(missing)
-        if missing:
-            if p.fetch_sectors > 1:
-                valid = nibble(m[place + VALID], way)
-                missing = whole_fetches(p, missing) & ~(valid & ~missing)
-                m[place + VALID] |= missing << (4 * way)
-            fills(m, read, WAY, place, way)
-        to_ask(m, read, ones(missing) << p.sector_shift)
-        if p.partitions > 1:
-            m[read + CROSSING] = ones(crossing) << p.sector_shift
-            if crossing:
-                m[counters + counter.FAR_SECTORS] += ones(crossing)
-                fills(m, read, COPY_WAY, copy, copied)
-    m[counters + counter.READ_SECTOR_MISSES] += missed
-    ask_lines(m, p, k, near, now)
 
 
 @small_function
@@ -241,7 +173,7 @@ def read_lines(
     near = near_partition(p, sm)
     count_reads(m, p, k, reads)
     book_slices(m, p, k, reads, now)
-    look_for(m, p, k, near, reads, now, True)
+    look_for_parts(m, p, k, near, reads, now)
     if m[m[scalar.TABLE] + ALIKE]:
         return move_alike(m, p, program, k, sm, record, reads, now)
     return move(m, p, program, k, sm, record, last, reads, now, False)
@@ -256,7 +188,7 @@ def load_lines(
     count_reads(m, p, k, reads)
     find_in_l1(m, p, k, reads, now)
     book_slices(m, p, k, reads, now)
-    look_for(m, p, k, near, reads, now, True)
+    look_for_parts(m, p, k, near, reads, now)
     fill_l1(m, p, reads, now)
     if m[m[scalar.TABLE] + ALIKE]:
         return move_loads(m, p, program, k, sm, record, reads, now)

@@ -26,7 +26,7 @@ from simulator.core.state import COLUMN_WORDS, TABLE_COLUMNS, Parameters
     LINE,
     MASK,  # its sectors that are read, of L2 once L1 has been asked; 0: L1, or the coalescer, has them
     GROUP,
-    HOME,  # partition
+    HOME,  # partition, if there are several
     SET,  # place of its set, in the near partition
     SET_GROUP,  # place of what its set group has in common
     SLICE,  # place of the word that says when its slice is free
@@ -48,7 +48,7 @@ from simulator.core.state import COLUMN_WORDS, TABLE_COLUMNS, Parameters
     ASKED,  # not of that line: the pending lines, one after the other, the bytes that DRAM has to send (0: none), and
     WANTED,  # when they come (ps)
     CAME,
-    WAITED,  # for their row, another one having been open, else ~ of that (ps)
+    WAITED,  # for their row, another one having been open, or ~ of that, none having been (ps); NEVER: it was open
     L1_SET,  # of a load through L1: places of its set there, and of that set's use, and its tag
     L1_USE,
     L1_TAG,
@@ -153,52 +153,55 @@ def locate_in_l1(m: Int64Array, p: Parameters, sm: int, count: int) -> None:
 
 
 @small_function
-def locate_in_l2(m: Int64Array, p: Parameters, near: int, count: int) -> None:
-    """Find out where in L2 the first `count` lines listed are."""
-    table, sets, set_groups = m[scalar.TABLE], p.at.sets, p.at.set_groups
+def locate_in_memory(m: Int64Array, p: Parameters, near: int, count: int) -> None:
+    """Find out where in L2, seen from partition `near`, and DRAM the first `count` lines listed are."""
+    table, sets, set_groups, q = m[scalar.TABLE], p.at.sets + near * SET_WORDS, p.at.set_groups, p.dram
     group_lines, slots, inverse = p.group_lines, p.set_groups, p.set_groups_inverse
     group_line_shift, partition_shift = p.group_shift - p.line_shift, p.partitions - 1
     for read in range(table, table + count):
         line = m[read + LINE]
-        group = line >> group_line_shift
+        group, lane = line >> group_line_shift, line & (group_lines - 1)
         turn, slot = dealt(group, slots, inverse)
         m[read + GROUP] = group
-        m[read + HOME] = (turn + scrambled(slot)) & partition_shift
-        row = set_row(line & (group_lines - 1), slot, group_lines, slots)
-        m[read + SET] = sets + ((row << partition_shift) + near) * SET_WORDS
+        m[read + SET] = sets + (set_row(lane, slot, group_lines, slots) << partition_shift) * SET_WORDS
         m[read + SET_GROUP] = set_groups + slot * SET_GROUP_WORDS
-    for read in range(table, table + count):
-        m[read + SLICE] = slice_at(p, m[read + LINE], near)
-
-
-@small_function
-def locate_in_dram(m: Int64Array, p: Parameters, count: int) -> None:
-    """Find out where in DRAM the first `count` lines listed are."""
-    table, lanes, q = m[scalar.TABLE], p.group_lines, p.dram
-    for read in range(table, table + count):
-        channel_group, access = channel_group_of(q, m[read + GROUP])
-        channel, bank, row, first = line_at(q, m[read + LINE] & (lanes - 1), access)
+        m[read + SLICE] = slice_at(p, line, near)
+        channel_group, access = channel_group_of(q, group)
+        channel, bank, row, first = line_at(q, lane, access)
         m[read + GATES], m[read + COLUMNS], m[read + RECORD], m[read + REFRESH] = places_of(
             q, channel_group, bank, channel
         )
         m[read + CHANNEL] = channel
         m[read + ROW] = row
         m[read + FIRST] = first
+    if p.partitions > 1:
+        for read in range(table, table + count):
+            turn, slot = dealt(m[read + GROUP], slots, inverse)
+            m[read + HOME] = (turn + scrambled(slot)) & 1
 
 
 @small_function
-def bring_near(m: Int64Array, p: Parameters, near: int, count: int) -> None:
-    """Have what L2 and DRAM know of the first `count` lines listed brought into the caches of this processor."""
+def bring_each(m: Int64Array, p: Parameters, near: int, count: int, far: bool) -> None:
+    """Do what `bring_near` does; a constant `far`: of lines in the other partition as well."""
     table = m[scalar.TABLE]
     for read in range(table, table + count):
         place = m[read + SET]
         bring(m, count, place)
         bring(m, count, place + ORDER)
-        if m[read + HOME] != near:
+        if far and m[read + HOME] != near:
             place += (m[read + HOME] - near) * SET_WORDS
             bring(m, count, place)
             bring(m, count, place + ORDER)
         bring(m, count, m[read + RECORD])
+
+
+@small_function
+def bring_near(m: Int64Array, p: Parameters, near: int, count: int) -> None:
+    """Have what L2 and DRAM know of the first `count` lines listed brought into the caches of this processor."""
+    if p.partitions > 1:
+        bring_each(m, p, near, count, True)
+    else:
+        bring_each(m, p, near, count, False)
 
 
 @small_function
@@ -228,6 +231,5 @@ def book_slices(m: Int64Array, p: Parameters, k: int, count: int, now: int) -> i
 @small_function
 def locate(m: Int64Array, p: Parameters, near: int, count: int) -> None:
     """Find out where in L2 and DRAM the first `count` lines listed are, and have that brought near."""
-    locate_in_l2(m, p, near, count)
-    locate_in_dram(m, p, count)
+    locate_in_memory(m, p, near, count)
     bring_near(m, p, near, count)

@@ -47,9 +47,8 @@ from simulator.core.sets import (
     find_way,
     least_recent,
     nibble,
-    put_first,
-    set_tag,
     tag_of,
+    take,
     touch,
     with_nibble,
 )
@@ -72,40 +71,65 @@ def ask_pending(m: Int64Array, p: Parameters, k: int, near: int, lane: int, now:
 
 
 @small_function
+def clean_victim(m: Int64Array, p: Parameters, k: int, near: int, place: int, lane: int, ways: int, now: int) -> int:
+    """Write back what was used longest ago in a set of so many ways, if dirty; return when its way is free (ps)."""
+    if m[place + DIRTY] == 0:
+        return now
+    way = least_recent(m[place + ORDER], ways)
+    dirty = nibble(m[place + DIRTY], way)
+    if dirty == 0:
+        return now
+    ask_pending(m, p, k, near, lane, now)
+    sectors = ones(dirty) * (p.group_lines if lane == WHOLE else 1)
+    m[counters_at(p, k) + counter.WRITEBACK_SECTORS] += sectors
+    free = write_back(m, p, k, tag_of(m, place, way), lane, sectors << p.sector_shift, now)
+    m[place + DIRTY] = with_nibble(m[place + DIRTY], way, 0)
+    return free
+
+
+@small_function
+def take_hit(
+    m: Int64Array, p: Parameters, k: int, place: int, way: int, wanted: int, lines: int, now: int
+) -> tuple[int, int]:
+    """Use a way of a set that holds what is looked for, `lines` lines; return which of the sectors `wanted` are
+    missing, from now on on their way, and when the others are there (ps)."""
+    m[place + ORDER] = touch(m[place + ORDER], way)
+    valid = nibble(m[place + VALID], way)
+    m[place + VALID] |= np.int64(wanted) << (4 * way)
+    ready = now
+    if m[place + LATEST] > now and m[place + READY + way] > now:
+        ready = m[place + READY + way]
+        m[counters_at(p, k) + counter.MERGES] += ones(wanted & valid) * lines
+    return wanted & ~valid, ready
+
+
+@small_function
+def with_neighbours(m: Int64Array, p: Parameters, place: int, way: int, missing: int) -> int:
+    """Return the sectors that come when those `missing` of a way are fetched, from now on on their way."""
+    valid = nibble(m[place + VALID], way)
+    fetched = whole_fetches(p, missing) & ~(valid & ~missing)
+    m[place + VALID] |= np.int64(fetched) << (4 * way)
+    return fetched
+
+
+@small_function
 def look_up(
     m: Int64Array, p: Parameters, k: int, near: int, group: int, place: int, lane: int, wanted: int, now: int
 ) -> tuple[int, int, int]:
     """Find the sectors `wanted` of a line, or group (a constant `lane` WHOLE), in a set, or make room for them; return
-    its way, the sectors that are missing, and when the others, or the way, are there (ps)."""
-    counters = counters_at(p, k)
-    lines = p.group_lines if lane == WHOLE else 1
-    ready = now
+    its way, the sectors that are missing, and when the others, or the way, are there (ps).  Those found are for the
+    caller to count."""
     if m[place + LATEST] == PENDING:
         ask_pending(m, p, k, near, lane, now)
     way = find_way(m, place, group)
     if way == WAYS:
-        order = m[place + ORDER]
-        way = least_recent(order, p.l2_ways)
-        dirty = nibble(m[place + DIRTY], way)
-        if dirty:
-            ask_pending(m, p, k, near, lane, now)
-            sectors = ones(dirty) * lines
-            m[counters + counter.WRITEBACK_SECTORS] += sectors
-            ready = write_back(m, p, k, tag_of(m, place, way), lane, sectors << p.sector_shift, now)
-            m[place + DIRTY] = with_nibble(m[place + DIRTY], way, 0)
-        set_tag(m, place, way, group)
-        m[place + VALID] = with_nibble(m[place + VALID], way, wanted)
-        m[place + ORDER] = put_first(order, way, p.l2_ways)
+        ready = clean_victim(m, p, k, near, place, lane, p.l2_ways, now)
+        way = least_recent(m[place + ORDER], p.l2_ways)
+        take(m, place, way, group, wanted, p.l2_ways)
         return way, wanted, ready
-    m[place + ORDER] = touch(m[place + ORDER], way)
-    valid = nibble(m[place + VALID], way)
-    m[place + VALID] |= np.int64(wanted) << (4 * way)
-    found = ones(wanted & valid) * lines
-    m[counters + counter.READ_SECTOR_HITS] += found
-    if m[place + LATEST] > now and m[place + READY + way] > now:
-        ready = m[place + READY + way]
-        m[counters + counter.MERGES] += found
-    return way, wanted & ~valid, ready
+    lines = p.group_lines if lane == WHOLE else 1
+    missing, ready = take_hit(m, p, k, place, way, wanted, lines, now)
+    return way, missing, ready
 
 
 @small_function
@@ -128,6 +152,7 @@ def look(
     counters = counters_at(p, k)
     lines, lane = p.group_lines, np.int64(WHOLE)
     way, missing, ready = look_up(m, p, k, near, group, place, lane, p.line_mask, now)
+    m[counters + counter.READ_SECTOR_HITS] += ones(p.line_mask & ~missing) * lines
     if missing == 0:
         m[scalar.WHOLE_READY] = max(m[scalar.WHOLE_READY], ready)
         return
@@ -136,14 +161,13 @@ def look(
         crossing = missing
         place += (home - near) * SET_WORDS  # the sets of a line lie side by side
         way, missing, came = look_up(m, p, k, near, group, place, lane, crossing, now)
+        m[counters + counter.READ_SECTOR_HITS] += ones(crossing & ~missing) * lines
         ready = max(ready, came)
     entry = new_ask(m, p, k, ready, now)
     if missing:
         m[counters + counter.READ_SECTOR_MISSES] += ones(missing) * lines
         if p.fetch_sectors > 1:
-            valid = nibble(m[place + VALID], way)
-            missing = whole_fetches(p, missing) & ~(valid & ~missing)
-            m[place + VALID] |= np.int64(missing) << (4 * way)
+            missing = with_neighbours(m, p, place, way, missing)
         m[entry + BYTES] = (ones(missing) * lines) << p.sector_shift
         m[entry + CHANNEL_GROUP] = channel_group
         m[entry + ACCESS] = access

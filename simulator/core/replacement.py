@@ -22,9 +22,10 @@ BRRIP_LONG_INTERVAL = 32
 _LOW_BITS = 0x55555555
 
 
-def first_order(policy: int) -> int:
-    """Return the word of an unused set."""
-    return {PLRU: 0, SRRIP: 0xFFFFFFFF, BRRIP: 0xFFFFFFFF}.get(policy, IDENTITY)
+def first_order(policy: int, ways: int) -> int:
+    """Return the word of an unused set with so many ways."""
+    by_last_use = IDENTITY & ((1 << 4 * ways) - 1)
+    return {PLRU: 0, SRRIP: 0xFFFFFFFF, BRRIP: 0xFFFFFFFF}.get(policy, by_last_use)
 
 
 @small_function

@@ -66,6 +66,7 @@ from simulator.core.program import (
     ADDRESS,
     BARRIER,
     EXTENT,
+    GATHER,
     RECORD_WORDS,
     REST,
     STRIDE,
@@ -244,7 +245,7 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
     if last == end:
         waits(m, context, buffer, FOR_RECORD)
         return done << CONTEXT_BITS | number
-    if size_of(program, last) < 1 << p.group_shift:
+    if program[last * RECORD_WORDS + REST] & GATHER == 0 and size_of(program, last) < 1 << p.group_shift:
         look_ahead(m, p, program, sm, last)
     for each in range(2 * last - record, min(end, 3 * last - 2 * record), 2):
         prefetch_early(program, each * RECORD_WORDS)

@@ -45,14 +45,6 @@ def tag_of(m: Int64Array, place: int, way: int) -> int:
 
 
 @small_function
-def set_tag(m: Int64Array, place: int, way: int, tag: int) -> None:
-    """Give a way of the set at `place` another tag."""
-    word = place + (way >> 1)
-    shift = 32 * (way & 1)
-    m[word] ^= np.int64(((m[word] >> shift) ^ tag) & 0xFFFFFFFF) << shift
-
-
-@small_function
 def nibble(word: int, way: int) -> int:
     """Return the four bits of a way."""
     return (word >> (4 * way)) & 15
@@ -100,6 +92,31 @@ def _compiled_find_way(m, place, tag):  # type: ignore[no-untyped-def]
     return implementation
 
 
+def set_tag(m: Int64Array, place: int, way: int, tag: int) -> None:
+    """Give a way of the set at `place` another tag."""
+    m[place : place + WAYS // 2].view(np.int32)[way] = np.int64(tag).astype(np.int32)
+
+
+@intrinsic
+def _set_tag(typing_context, words, place, way, tag):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0])
+        half = ir.IntType(32)
+        start = builder.bitcast(builder.gep(array.data, [arguments[1]]), half.as_pointer())
+        builder.store(arguments[3], builder.gep(start, [arguments[2]]))
+        return context.get_dummy_value()
+
+    return types.void(words, types.int64, types.int64, types.int32), generate
+
+
+@overload(set_tag, inline="always")
+def _compiled_set_tag(m, place, way, tag):  # type: ignore[no-untyped-def]
+    def implementation(m, place, way, tag):  # type: ignore[no-untyped-def]
+        _set_tag(m, place, way, np.int32(tag))
+
+    return implementation
+
+
 def touch(order: int, way: int) -> int:
     """Return the order word, as a signed integer, with `way` as the most recently used."""
     ways = [(int(order) >> 4 * place) & 15 for place in range(WAYS)]
@@ -121,10 +138,15 @@ def _compiled_touch(order, way):  # type: ignore[no-untyped-def]
 
 
 @small_function
+def used_bits(ways: int) -> int:
+    """Return the mask of the bits that the order of so many ways takes."""
+    return (np.int64(1) << (4 * (ways - 1)) << 4) - 1  # all where there are 16
+
+
+@small_function
 def put_first(order: int, way: int, ways: int) -> int:
     """Return the order word with `way`, the last of `ways`, as the most recently used."""
-    used = (np.int64(1) << (4 * (ways - 1)) << 4) - 1  # all bits where there are 16
-    return (order & ~used) | (((order << 4) | way) & used)
+    return ((order << 4) | way) & used_bits(ways)
 
 
 @small_function
@@ -136,6 +158,14 @@ def least_recent(order: int, ways: int) -> int:
 def new_tags(ways: int) -> Int64Array:
     """Return the tags of an empty set with `ways` ways, two to a word."""
     return np.where(np.arange(WAYS) < WAYS - ways, UNUSED, EMPTY).astype(np.int32).view(np.int64)
+
+
+@small_function
+def take(m: Int64Array, place: int, way: int, tag: int, valid: int, ways: int) -> None:
+    """Give the way of a set that was used longest ago another tag, of which the sectors `valid` come."""
+    set_tag(m, place, way, tag)
+    m[place + VALID] = with_nibble(m[place + VALID], way, valid)
+    m[place + ORDER] = put_first(m[place + ORDER], way, ways)
 
 
 def new_sets(count: int, ways: int, order: int) -> Int64Array:

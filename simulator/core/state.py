@@ -265,7 +265,7 @@ class State:
 
     def _empty_caches(self, p: Parameters) -> None:
         lanes = 1 if p.grouped else p.group_lines  # the others are copied from the first when a set group is split
-        self.sets[: lanes * p.set_groups * p.partitions] = new_sets(1, p.l2_ways, first_order(p.replacement))
+        self.sets[: lanes * p.set_groups * p.partitions] = new_sets(1, p.l2_ways, first_order(p.replacement, p.l2_ways))
         self.set_groups[:, STREAK:] = p.l2_ways
         self.split[:] = 1 - p.grouped
 
@@ -273,7 +273,7 @@ class State:
         """Lay out the sets of all L1, which most kernels never touch; needed before the first access through L1."""
         self.l1_sets[:, :L1_READY] = new_tags(p.l1_ways)
         self.l1_sets[:, L1_READY:] = 0
-        self.l1_uses[:, L1_ORDER] = first_order(LRU)
+        self.l1_uses[:, L1_ORDER] = first_order(LRU, p.l1_ways)
         self.l1_uses[:, L1_VALID] = 0
 
     def _table(self, start: int, rows: int, columns: int) -> Int64Array:
