@@ -13,10 +13,10 @@ import numpy as np
 
 from simulator.core import counter, scalar
 from simulator.core.compiled import called, small_function
-from simulator.core.dram import extent_of, gap_of, note_read
+from simulator.core.dram import accesses_each, gap_of, note_read, runs_of
 from simulator.core.dram_places import WHOLE, places_of
 from simulator.core.dram_state import BUS, MIXED, NEVER
-from simulator.core.dram_steady import read_steadily
+from simulator.core.dram_steady import book_transfer, read_row
 from simulator.core.gates import use_all
 from simulator.core.l2 import cross
 from simulator.core.layout import Int64Array
@@ -91,15 +91,22 @@ def ask_steadily(m: Int64Array, p: Parameters, k: int, first: int, end: int, now
     """Do as `ask` does where DRAM is steady (see `DramParameters`)."""
     q, counters, lane = p.dram, counters_at(p, k), np.int64(WHOLE)
     gap = gap_of(m, p, k)
+    alike = count = runs = rows = column = burst = beyond = 0  # of groups that want as many bytes
     accesses = misses = conflicts = busy = 0
-    ready = now
+    there = now
     for entry in range(first, end, ASK_WORDS):
         size, came = m[entry + BYTES], now
         if size > 0:
             channel_group, access = m[entry + CHANNEL_GROUP], m[entry + ACCESS]
             gates, columns, record, _ = places_of(q, channel_group, m[entry + BANK], lane)
-            _, _, count, step, runs = extent_of(m, p, k, access, lane, size)
-            if m[record + MIXED] or count > step:
+            if size != alike:
+                alike = size
+                count = accesses_each(q, size)
+                runs = runs_of(m, p, k, count)
+                rows = max(1, runs)
+                column, burst = count * q.column_read_ps, count * q.burst_ps
+                beyond = max(0, rows * q.activate_ps - burst)
+            if m[record + MIXED] or count > q.piece_accesses:
                 came = fetch(m, p, k, channel_group, access, lane, size, now)
             else:
                 free = admit_misses(m, p, k, p.group_lines, now, 1)
@@ -108,8 +115,10 @@ def ask_steadily(m: Int64Array, p: Parameters, k: int, first: int, end: int, now
                     lost = gap * size >> p.group_shift
                     use_all(m, gates + BUS * q.gate_words, q.group_channels, free, lost)
                     busy += lost
-                came, waited, opened, closed = read_steadily(
-                    m, q, gates, columns, record, lane, m[entry + ROW], count, runs, free
+                ready = book_transfer(m, q, gates, columns, lane, column, burst, free)
+                more = column - q.column_read_ps
+                came, waited, opened, closed = read_row(
+                    m, q, gates, record, lane, m[entry + ROW], more, runs, ready, free
                 )
                 came += q.latency_ps
                 take_mshr(m, p, k, lane, size, free, came)
@@ -117,18 +126,17 @@ def ask_steadily(m: Int64Array, p: Parameters, k: int, first: int, end: int, now
                 note_fetch(m, p, now, free, came, conflict, 0, opening)
                 accesses += count
                 if opened:
-                    rows = max(1, runs)
                     misses += rows
                     conflicts += rows * closed
-                    busy += max(0, rows * q.activate_ps - count * q.burst_ps)
-        ready = max(ready, has_come(m, p, k, entry, came, now))
+                    busy += beyond
+        there = max(there, has_come(m, p, k, entry, came, now))
     channels = q.group_channels
     m[counters + counter.DRAM_READ_BYTES] += accesses * channels << q.access_shift
     m[counters + counter.ROW_HITS] += (accesses - misses) * channels
     m[counters + counter.ROW_MISSES] += (misses - conflicts) * channels
     m[counters + counter.ROW_CONFLICTS] += conflicts * channels
     m[counters + counter.DRAM_BUSY_PS] += (accesses * q.burst_ps + busy) * channels
-    return ready
+    return there
 
 
 @called

@@ -263,6 +263,18 @@ def runs_of(m: Int64Array, p: Parameters, k: int, count: int) -> int:
 
 
 @small_function
+def accesses_of(p: DramParameters, size: int) -> int:
+    """Return how many accesses `size` bytes in one channel take."""
+    return (size + p.access_bytes - 1) >> p.access_shift
+
+
+@small_function
+def accesses_each(p: DramParameters, size: int) -> int:
+    """Return how many accesses `size` bytes of a group take in each of its channels."""
+    return accesses_of(p, size >> p.channel_shift)
+
+
+@small_function
 def extent_of(
     m: Int64Array, p: Parameters, k: int, access: int, lane: int, size: int
 ) -> tuple[int, int, int, int, int]:
@@ -271,17 +283,11 @@ def extent_of(
     open: by the first line of a channel, as far as it has accesses, since the runs of a group open at one time."""
     q = p.dram
     if lane == WHOLE:
-        count = ((size >> q.channel_shift) + q.access_bytes - 1) >> q.access_shift
+        count = accesses_each(q, size)
         return WHOLE, access, count, q.piece_accesses, runs_of(m, p, k, count)
-    count = (size + q.access_bytes - 1) >> q.access_shift
+    count = accesses_of(q, size)
     channel, offset = lane_of(q, lane)
     return channel, access + offset, count, count, runs_of(m, p, k, count) if offset == 0 else 0
-
-
-@small_function
-def accesses_of(p: DramParameters, size: int) -> int:
-    """Return how many accesses `size` bytes in one channel take."""
-    return (size + p.access_bytes - 1) >> p.access_shift
 
 
 @small_function

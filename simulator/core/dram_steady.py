@@ -20,31 +20,11 @@ from simulator.core.layout import Int64Array
 
 
 @small_function
-def read_steadily(
-    m: Int64Array,
-    q: DramParameters,
-    gates: int,
-    columns: int,
-    record: int,
-    lane: int,
-    row: int,
-    count: int,
-    runs: int,
-    now: int,
-) -> tuple[int, int, bool, bool]:
-    """Read `count` consecutive accesses of a row in one channel of a channel group or in all (WHOLE), `runs` rows being
-    opened whatever is open (0: the row, if it is not); return when the last one has been transferred, how long they
-    waited for their row (ps), whether any had to be opened, and another one to be closed."""
-    column = count * q.column_read_ps
-    ready = book_transfer(m, q, gates, columns, lane, column, count * q.burst_ps, now)
-    return read_row(m, q, gates, record, lane, row, column - q.column_read_ps, runs, ready, now)
-
-
-@small_function
 def book_transfer(
     m: Int64Array, q: DramParameters, gates: int, columns: int, lane: int, column: int, burst: int, now: int
 ) -> int:
-    """Book the data bus for `burst` and the columns of a bank group for `column`; return when both can begin (ps)."""
+    """Book the data bus for `burst` and the columns of a bank group for `column`, in one channel of a channel group or
+    in all (WHOLE); return when both can begin (ps)."""
     columns_free = use(m, columns, lane, q.group_channels, now, column)
     return max(use(m, gates + BUS * q.gate_words, lane, q.group_channels, now, burst), columns_free)
 
@@ -62,8 +42,9 @@ def read_row(
     ready: int,
     now: int,
 ) -> tuple[int, int, bool, bool]:
-    """Do as `read_steadily` does once what `book_transfer` books is `ready`, the last access coming `more` after the
-    first (ps)."""
+    """Read accesses to a row, the last of them `more` after the first, once what `book_transfer` books is `ready`,
+    `runs` rows being opened whatever is open (0: the row, if it is not); return when the last one has been transferred,
+    how long they waited for their row (ps), whether any had to be opened, and another one to be closed."""
     own_record(m, record, lane)
     column = q.column_read_ps
     column_from, close_from, open_row = m[record + COLUMN_FROM], m[record + CLOSE_FROM], m[record + ROW]
