@@ -21,6 +21,7 @@ from simulator.core.layout import (
     SM_QUEUE,
     Int64Array,
 )
+from simulator.core.line_single import is_part_of_line
 from simulator.core.line_table import ALIKE, list_records, locate, locate_in_l1
 from simulator.core.places import context_at, near_partition, queue_entries, sm_at
 from simulator.core.plain_reads import is_plain
@@ -124,7 +125,7 @@ def prepare(m: Int64Array, p: Parameters, program: Int64Array, context: int, rec
     if record >= end or record == m[scalar.PREPARED]:
         return
     last, size, cycles = step_of(program, record, end)
-    if not may_be_lines(p, size):
+    if not may_be_lines(p, size) or (last == record + 1 and is_part_of_line(p, program, record)):
         return
     m[scalar.TABLE] = other_table(m, p)
     reads = list_and_locate(m, p, program, m[context + CONTEXT_SM], record, last, size)

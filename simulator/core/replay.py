@@ -59,6 +59,7 @@ from simulator.core.line_ahead import (
 )
 from simulator.core.line_groups import range_access
 from simulator.core.line_reads import load_lines, read_lines
+from simulator.core.line_single import is_part_of_line, read_single
 from simulator.core.places import context_at, counters_at, kernel_at, queue_entries, sm_at
 from simulator.core.plain_reads import look_ahead
 from simulator.core.prefetch import prefetch, prefetch_early
@@ -169,6 +170,48 @@ def compute(m: Int64Array, p: Parameters, k: int, sm: int, cycles: int, arrival:
     return done
 
 
+@small_function
+def issue_lines(
+    m: Int64Array,
+    p: Parameters,
+    program: Int64Array,
+    context: int,
+    k: int,
+    sm: int,
+    record: int,
+    last: int,
+    reads: int,
+    size: int,
+    soon: bool,
+    now: int,
+) -> tuple[int, int]:
+    """Issue the records `record` to `last` (not included) of a CTA, `size` bytes, whose `reads` lines have been listed
+    and located, once what will probably be issued next has been, by the same CTA if it has a buffer for it `soon`;
+    return as `issue`, of all of them."""
+    through_l1 = program[record * RECORD_WORDS + REST] & THROUGH_L1 != 0
+    fits = bytes_held(m, sm_at(p, sm) + SM_QUEUE) + size + size // 2 <= p.sm_outstanding_bytes
+    prepare_next(m, p, program, context, last, soon and fits, sm, 2 if through_l1 else size)
+    if through_l1:
+        return load_lines(m, p, program, k, sm, record, last, reads, now)
+    return read_lines(m, p, program, k, sm, record, last, reads, now)
+
+
+@small_function
+def note_in_flight(m: Int64Array, p: Parameters, k: int, sm: int, entry: int, once: int, now: int) -> int:
+    """Put what was issued at `now` among what is in flight to an SM; return when all of it is there (ps), the first
+    round trip taking until `once`.
+
+    The rest of a record larger than what may be in flight comes in further ones.
+    """
+    arrival = once
+    beyond = (entry & BYTES) - p.sm_outstanding_bytes
+    if beyond > 0:
+        arrival += (once - now) * beyond // p.sm_outstanding_bytes
+    held = counters_at(p, k) + counter.SM_QUEUE
+    enter(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), held, RING, entry, now, arrival)
+    return arrival
+
+
 @called
 def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int) -> int:
     """Let a CTA issue its next record, with those joined to it, at `t`; return its next event, ASLEEP where others that
@@ -208,31 +251,22 @@ def step(m: Int64Array, p: Parameters, program: Int64Array, number: int, t: int)
             waits(m, context, newest, FOR_ROOM)
             return begin_waiting(m, p, k, sm, number, asked, t, room_at)
     begin_step(m, t)
+    single = last == record + 1 and is_part_of_line(p, program, record)
     if prepared:
         take_prepared(m, p)
-    elif may_be_lines(p, size):
+    elif may_be_lines(p, size) and not single:
         reads = list_and_locate(m, p, program, sm, record, last, size)
-    if reads == 0:
-        arrival, entry = issue_all(m, p, program, k, sm, record, last, t)
+    if single:
+        once, entry = read_single(m, p, program, k, sm, record, t)
+    elif reads == 0:
+        once, entry = issue_all(m, p, program, k, sm, record, last, t)
     else:
-        held = bytes_held(m, sm_at(p, sm) + SM_QUEUE)
-        soon = following != buffer and m[context + CONTEXT_RING + following] <= t
-        fits = held + size + size // 2 <= p.sm_outstanding_bytes
-        more = 2 if rest & THROUGH_L1 else size
-        prepare_next(m, p, program, context, last, soon and fits and last < end, sm, more)
-        if rest & THROUGH_L1:
-            arrival, entry = load_lines(m, p, program, k, sm, record, last, reads, t)
-        else:
-            arrival, entry = read_lines(m, p, program, k, sm, record, last, reads, t)
+        soon = last < end and following != buffer and m[context + CONTEXT_RING + following] <= t
+        once, entry = issue_lines(m, p, program, context, k, sm, record, last, reads, size, soon, t)
     m[scalar.STEP_RECORDS] = min(last - record, 64)
-    once = arrival
-    from_l2 = entry & BYTES
+    arrival, from_l2 = once, entry & BYTES
     if from_l2 > 0:
-        beyond = from_l2 - p.sm_outstanding_bytes
-        if beyond > 0:  # the rest of a record larger than what may be in flight comes in further round trips
-            arrival += (arrival - t) * beyond // p.sm_outstanding_bytes
-        held = counters_at(p, k) + counter.SM_QUEUE
-        enter(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), held, RING, entry, t, arrival)
+        arrival = note_in_flight(m, p, k, sm, entry, once, t)
     if arrival > before or before <= t:
         keep_why(m, p, number, buffer, t, once, from_l2)
     else:

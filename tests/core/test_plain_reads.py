@@ -81,6 +81,14 @@ def among_writes(accesses: list[Access], seed: int) -> list[Access]:
     return [each for write, ten in zip(writes, tens, strict=True) for each in (write, *ten)]
 
 
+def among_groups(accesses: list[Access], seed: int) -> list[Access]:
+    """Return these accesses, five whole line groups of many before every fourth, so that lanes are joined again."""
+    rng = np.random.default_rng(seed)
+    groups = [Access(patterns.BASE + int(rng.integers(64)) * 4096, 5 * 4096) for _ in accesses[::4]]
+    fours = [accesses[first : first + 4] for first in range(0, len(accesses), 4)]
+    return [each for group, four in zip(groups, fours, strict=True) for each in (group, *four)]
+
+
 def long_ones(seed: int) -> list[Access]:
     """Return reads of more groups, and of more parts of lines, than are dealt with at once."""
     rng = np.random.default_rng(seed)
@@ -97,10 +105,15 @@ def all_counted(on: Device, ctas: list[list[Access]]) -> list[int]:
 
 
 def ran(
-    accesses: list[Access], partitions: int, listener: _Listener | None, sets: int = 64, refresh: str = "spread"
+    accesses: list[Access],
+    partitions: int,
+    listener: _Listener | None,
+    sets: int = 64,
+    refresh: str = "spread",
+    fetched: int = 32,
 ) -> list[int]:
     changes: dict[str, object] = {"sm.count": 2, "l2.size": f"{sets * 4 * 128 * partitions} B", "l2.ways": 4}
-    changes |= {"l2.partitions": partitions, "hbm.refresh": refresh}
+    changes |= {"l2.partitions": partitions, "hbm.refresh": refresh, "l2.fetch": f"{fetched} B"}
     device = Device(datasheet.device(changes).hardware, observer=listener)
     return all_counted(device, [accesses[::2], accesses[1::2]])
 
@@ -108,7 +121,19 @@ def ran(
 @pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("partitions", [1, 2])
 @pytest.mark.parametrize(
-    "case", ["mixed", "gathers", "gathers through L1", "gathers among writes", "sectors", "sectors through L1"]
+    "case",
+    [
+        "mixed",
+        "gathers",
+        "gathers through L1",
+        "gathers among writes",
+        "sectors",
+        "sectors through L1",
+        "alone",
+        "alone through L1",
+        "alone among writes",
+        "alone among groups",
+    ],
 )
 def test_short_and_long_way_agree(case: str, partitions: int) -> None:
     for seed in range(3):
@@ -117,7 +142,11 @@ def test_short_and_long_way_agree(case: str, partitions: int) -> None:
             accesses = lone_sectors(seed, "L1" in case)
         if case == "mixed":
             accesses = patterns.mixed(seed, 400, 64, 4, reach=2.0, phases=3)
-        if case == "gathers among writes":
+        if case.startswith("alone"):
+            accesses = [access._replace(joined=False, rows=1) for access in accesses]
+        if case.endswith("among groups"):
+            accesses = among_groups(accesses, seed)
+        if case.endswith("among writes"):
             accesses = among_writes(accesses, seed)
         listener = _Listener()
         short, long = ran(accesses, partitions, None), ran(accesses, partitions, listener)
@@ -132,6 +161,17 @@ def test_they_agree_whatever_the_refresh(refresh: str) -> None:
     accesses = gathers(7, 640, False) + patterns.mixed(7, 400, 64, 4, reach=2.0, phases=3)
     assert ran(accesses, 2, None, refresh=refresh) == ran(accesses, 2, _Listener(), refresh=refresh)
     assert bool(datasheet.device({"hbm.refresh": refresh}).parameters.dram.steady) == (refresh == "spread")
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("partitions", [1, 2])
+@pytest.mark.parametrize("fetched", [64, 128])
+def test_they_agree_about_sectors_that_come_with_others(fetched: int, partitions: int) -> None:
+    some = gathers(5, 640, False)
+    for accesses in (some, [access._replace(joined=False, rows=1) for access in some]):
+        short, long = (ran(accesses, partitions, listener, fetched=fetched) for listener in (None, _Listener()))
+        assert short == long
+        assert short != ran(accesses, partitions, None)
 
 
 @pytest.mark.usefixtures("one_by_one")
