@@ -146,9 +146,12 @@ def read_alike(m: Int64Array, p: Parameters, first: int, end: int, wanted: int, 
         read = m[place + ASKED]
         gates, channel = m[read + GATES], m[read + CHANNEL] & LANES
         note_read(m, gates)
-        ready = book_transfer(m, q, gates, m[read + COLUMNS], channel, column, burst, free)
+        m[place + CAME] = book_transfer(m, q, gates, m[read + COLUMNS], channel, column, burst, free)
+    for place in range(first, end):
+        read = m[place + ASKED]
+        gates, channel = m[read + GATES], m[read + CHANNEL] & LANES
         came, waited, opened, closed = read_row(
-            m, q, gates, m[read + RECORD], channel, m[read + ROW], more, 0, ready, free
+            m, q, gates, m[read + RECORD], channel, m[read + ROW], more, 0, m[place + CAME], free
         )
         came += q.latency_ps
         m[place + CAME] = came
