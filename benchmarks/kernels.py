@@ -15,7 +15,7 @@ from simulator.trace.chunks import CHUNK_RECORDS
 from simulator.trace.record import COLUMNS, KernelHeader, Op, Records, TracedKernel
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
-SECTOR = 32
+SECTOR, LINE = 32, 128
 DECODE_8B = ("--model", "llama-3.1-8b", "--hardware", "h100-sxm", "--phase", "decode", "--context", "4096")
 DECODE_70B = ("--model", "llama-3.1-70b", "--hardware", "b200-sxm", "--phase", "decode", "--context", "4096")
 

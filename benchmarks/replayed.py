@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from kernels import GIB, KIB, MIB, SECTOR, device, rate_of_accesses, reads, replay
+from kernels import GIB, KIB, LINE, MIB, SECTOR, device, rate_of_accesses, reads, replay
 from measured import Line, best, rate_of
 from numpy.typing import NDArray
 from twins import numba_hits, python_hits, set_groups_of
@@ -37,29 +37,30 @@ def tiles(quick: bool) -> Iterator[Line]:
 def line_streams(quick: bool) -> Iterator[Line]:
     """Measure streams that come line by line."""
     count = 264 * (1024 if quick else 8192)
-    line = 128
-    address = np.arange(count) * line
+    address = np.arange(count) * LINE
     cases = {
-        "lines in order, 32 lanes at once": reads(address, line, ctas=264, lanes=32),
-        "16-KiB reads that begin a line late": reads(address[::128] + line, 16 * KIB, ctas=264),
-        "lines in order, one at a time": reads(address[: count // 4], line, ctas=264),
+        "lines in order, 32 lanes at once": reads(address, LINE, ctas=264, lanes=32),
+        "16-KiB reads that begin a line late": reads(address[::128] + LINE, 16 * KIB, ctas=264),
+        "lines in order, one at a time": reads(address[: count // 4], LINE, ctas=264),
     }
     for name, kernel in cases.items():
-        shown, good = rate_of_accesses(kernel, line, 150e6)
+        shown, good = rate_of_accesses(kernel, LINE, 150e6)
         yield Line(name, shown, ">= 150 M lines/s", good)
 
 
 def sectors(quick: bool) -> Iterator[Line]:
-    """Measure irregular accesses to single sectors."""
+    """Measure irregular accesses, by the sectors that they move."""
     count = 400_000 if quick else 4_000_000
     generator = np.random.default_rng(0)
     wide = generator.integers(0, 16 * GIB // SECTOR, count) * SECTOR
     narrow = generator.integers(0, 24 * MIB // SECTOR, count) * SECTOR
+    lines = generator.integers(0, 16 * GIB // LINE, count // 4) * LINE
     gather = generator.integers(0, 16 * GIB // SECTOR, count // 32) * SECTOR
     cases = {
         "32 lanes at once, random of 16 GiB": reads(wide, SECTOR, ctas=2112, lanes=32),
         "  the same through L1": reads(wide, SECTOR, ctas=2112, lanes=32, through_l1=True),
         "32 lanes at once, random of 24 MiB, in L2": reads(narrow, SECTOR, ctas=2112, lanes=32),
+        "whole lines, 32 at once, random of 16 GiB": reads(lines, LINE, ctas=2112, lanes=32),
         "gathers of 32 sectors, 4 KiB apart": reads(gather, SECTOR, ctas=2112, rows=32, stride=4 * KIB),
         "one at a time, random of 16 GiB": reads(wide, SECTOR, ctas=2112),
         "one at a time, random of 24 MiB, in L2": reads(narrow, SECTOR, ctas=2112),
