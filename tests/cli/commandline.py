@@ -38,13 +38,18 @@ class Finished:
 Command = Callable[..., Finished]
 
 
-def start(folder: Path, *arguments: object, stdout: Any = subprocess.PIPE, **environment: str) -> Finished:
-    """Run tierscope in `folder` and wait for its end."""
+def environment() -> dict[str, str]:
+    """Return variables with which Python finds this tierscope from any folder."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": path}
+
+
+def start(folder: Path, *arguments: object, stdout: Any = subprocess.PIPE, **variables: str) -> Finished:
+    """Run tierscope in `folder`, in a Python started for it, and wait for its end."""
     done = subprocess.run(
         [sys.executable, "-m", "simulator", *map(str, arguments)],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": path} | environment,
+        env=environment() | variables,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from commandline import Command, Finished, start
+from commandline import Command
+from forked import Forks
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """A process that forks for each command."""
+    with Forks(tmp_path_factory.mktemp("streams")) as forks:
+        yield forks
 
 
 @pytest.fixture
-def tierscope(tmp_path: Path) -> Command:
+def tierscope(forks: Forks, tmp_path: Path) -> Command:
     """Run the command in the test's own folder."""
-
-    def run(*arguments: object, **options: Any) -> Finished:
-        return start(tmp_path, *arguments, **options)
-
-    return run
+    return partial(forks.start, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Command:
+def shared(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Command:
     """Run the command in one folder for all tests of a file, for results that several of them look at."""
-    folder = tmp_path_factory.mktemp("shared")
-
-    def run(*arguments: object, **options: Any) -> Finished:
-        return start(folder, *arguments, **options)
-
-    return run
+    return partial(forks.start, tmp_path_factory.mktemp("shared"))

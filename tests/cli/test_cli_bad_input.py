@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commandline import ROOT, SMALL, Command
+from commandline import ROOT, SMALL, Command, start
 
 from simulator.config import data_dir
 
@@ -509,9 +509,9 @@ def test_a_place_that_takes_nothing(tierscope: Command, tmp_path: Path, option: 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux")
-def test_a_standard_output_that_takes_nothing(tierscope: Command) -> None:
+def test_a_standard_output_that_takes_nothing(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
-        assert_refused(tierscope("list", "models", stdout=full), "No space left")
+        assert_refused(start(tmp_path, "list", "models", stdout=full), "No space left")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="file descriptors are closed by a shell")

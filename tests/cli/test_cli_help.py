@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from commandline import ROOT, Command
+from commandline import ROOT, Command, start
 
 import simulator
 from simulator.cli.main import cli
@@ -161,9 +161,9 @@ def test_no_arguments_show_the_help(tierscope: Command) -> None:
     assert len((finished.out + finished.err).splitlines()) > 5, "help is to be read, not one long line"
 
 
-def test_a_reader_that_goes_away_is_no_error(tierscope: Command) -> None:
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as pipe:
-        finished = tierscope("list", "models", stdout=pipe)
+        finished = start(tmp_path, "list", "models", stdout=pipe)
     assert (finished.code, finished.err) == (0, "")
