@@ -18,6 +18,7 @@ BOUND = 0.6
 requests in flight."""
 
 LAUNCH = "launch"
+COPIES = "copies"
 CONCURRENCY = "concurrency"
 
 
@@ -54,14 +55,15 @@ def limiter(
     return busiest if busy[busiest] >= BOUND else CONCURRENCY
 
 
-def run_limiter(overall: str, kernels: Iterable[tuple[str, int]], launch_ps: int) -> str:
+def run_limiter(overall: str, kernels: Iterable[tuple[str, int]], launch_ps: int, copies_ps: int) -> str:
     """Return what bounds a run: a server that bounds it as a whole (`overall`), or else what bounds it longest.
 
-    `kernels` are their limiters and times (ps); `launch_ps` is the time between kernels because of launches.
+    `kernels` are their limiters and times (ps); `launch_ps` is the time between kernels because of launches,
+    `copies_ps` that because of copies.
     """
     if overall != CONCURRENCY:
         return overall
-    longest = Counter({LAUNCH: launch_ps})
+    longest = Counter({LAUNCH: launch_ps, COPIES: copies_ps})
     for name, time_ps in kernels:
         longest[name] += time_ps
     return longest.most_common(1)[0][0]

@@ -106,7 +106,9 @@ def _summary(trace: Trace, outcome: Outcome, hardware: Hardware, total: NDArray[
 def _limiter(outcome: Outcome, hardware: Hardware, total: NDArray[np.int64], time_ps: int) -> str:
     launch_ps = sum(kernel.launch_ps for kernel in outcome.kernels)
     overall = limiter(total, time_ps, launch_ps, hardware, below.utilizations(hardware, outcome.copies, time_ps))
-    return run_limiter(overall, ((_kernel_limiter(k, hardware), k.time_ps) for k in outcome.kernels), launch_ps)
+    copies_ps = sum(kernel.gap.copies_ps for kernel in outcome.kernels)
+    kernels = ((_kernel_limiter(kernel, hardware), kernel.time_ps) for kernel in outcome.kernels)
+    return run_limiter(overall, kernels, launch_ps, copies_ps)
 
 
 def _kernel_limiter(kernel: KernelOutcome, hardware: Hardware) -> str:
