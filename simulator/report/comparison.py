@@ -14,13 +14,11 @@ from itertools import chain
 from typing import Any
 
 from simulator.report import groups, headline, values
-from simulator.report.groups import KernelGroup
+from simulator.report.groups import BETWEEN, COPIES, KernelGroup
 from simulator.report.hardware_table import leaves
 from simulator.report.values import Result, at, ratio, total
 
 Json = dict[str, Any]
-
-BETWEEN, COPIES = "between kernels", "waiting for copies"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ from simulator.report.values import Result, at, ratio, total
 
 Kernel = Mapping[str, Any]
 
+BETWEEN, COPIES = "between kernels", "waiting for copies"
+LEAST_SHARE = 0.0005
+"""Part of the run time that is shown as 0.1 %."""
+
 
 @dataclass(frozen=True)
 class KernelGroup:
@@ -171,6 +175,14 @@ def time_budget(result: Result) -> TimeBudget:
     """Return the time that shares are taken of: the run time, or the kernel time when kernels overlap beyond it."""
     kernel_s = kernel_time(result)
     return TimeBudget(max(at(result, "summary", "time_s") or 0.0, kernel_s), kernel_s)
+
+
+def gaps(result: Result) -> dict[str, float]:
+    """Return the times in which no kernel ran (seconds) that can be told from none, the waiting for copies apart."""
+    budget = time_budget(result)
+    exposed_s = at(result, "tiers", "link", "exposed_s") or 0.0
+    parts = {COPIES: exposed_s, BETWEEN: budget.gap_s - exposed_s}
+    return {label: time_s for label, time_s in parts.items() if (budget.share(time_s) or 0.0) >= LEAST_SHARE}
 
 
 def by_operator(result: Result) -> list[KernelGroup]:

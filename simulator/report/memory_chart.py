@@ -187,10 +187,19 @@ def _flows(result: Result) -> Iterator[tuple[Flow, Flow]]:
             yield Flow(), Flow()
         else:
             peak = tier["peak_bandwidth_bytes_per_s"]
+            read, written = _by_kernels(result) if name == "hbm" else (tier["read_bytes"], tier["write_bytes"])
             yield (
-                _flow(towards, tier["read_bytes"], time_s, peak),
-                _flow(away, tier["write_bytes"], time_s, tier.get("write_peak_bandwidth_bytes_per_s", peak)),
+                _flow(towards, read, time_s, peak),
+                _flow(away, written, time_s, tier.get("write_peak_bandwidth_bytes_per_s", peak)),
             )
+
+
+def _by_kernels(result: Result) -> tuple[float | None, float | None]:
+    """Return the bytes read from and written to device memory but by copies, which write what comes over the link."""
+    tier, link = at(result, "tiers", "hbm"), at(result, "tiers", "link")
+    read, written = tier["read_bytes"], tier["write_bytes"]
+    inward, outward = at(link, "read_bytes") or 0, at(link, "write_bytes") or 0
+    return (None if read is None else read - outward), (None if written is None else written - inward)
 
 
 def _flow(label: str, moved: float | None, time_s: float | None, peak: float | None) -> Flow:

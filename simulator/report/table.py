@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 TOP_KERNELS = 8
 TOP_PARTS = 7  # of the ledger
-LEAST_SHARE = 0.0005  # of the run time, that is shown as 0.1 %
 BAR_CELLS = 10
 FIGURE_GAP = "   "
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -188,7 +187,7 @@ def _ledger(result: Result, width: int) -> Table:
         for part in parts[:TOP_PARTS]
     ]
     time_s, share = sum(part.time_s for part in parts[TOP_PARTS:]), sum(part.share for part in parts[TOP_PARTS:])
-    if share >= LEAST_SHARE:
+    if share >= groups.LEAST_SHARE:
         rows.append(["other", values.time(time_s), values.percent(share), bar(share), "in --format json"])
     return _table(columns, rows, width)
 
@@ -229,7 +228,8 @@ def _operators(result: Result, width: int) -> Table:
     )
     budget = groups.time_budget(result)
     rows = [_operator(group, budget) for group in groups.by_operator(result)]
-    return _table(columns, rows + _gap(budget, at(result, "tiers", "link", "exposed_s") or 0.0), width)
+    rows += [_gap(label, time_s, budget) for label, time_s in groups.gaps(result).items()]
+    return _table(columns, rows, width)
 
 
 def _operator(group: KernelGroup, budget: TimeBudget) -> list[str]:
@@ -246,15 +246,9 @@ def _operator(group: KernelGroup, budget: TimeBudget) -> list[str]:
     ]
 
 
-def _gap(budget: TimeBudget, exposed_s: float) -> list[list[str]]:
-    """Return rows for the time in which no kernel ran, the waiting for copies apart."""
-    parts = {"waiting for copies": exposed_s, "between kernels": budget.gap_s - exposed_s}
-    shares = {label: (time_s, budget.share(time_s)) for label, time_s in parts.items()}
-    return [
-        [label, values.time(time_s), values.percent(share), bar(share), "", "", "", ""]
-        for label, (time_s, share) in shares.items()
-        if share is not None and share >= LEAST_SHARE
-    ]
+def _gap(label: str, time_s: float, budget: TimeBudget) -> list[str]:
+    share = budget.share(time_s)
+    return [label, values.time(time_s), values.percent(share), bar(share), "", "", "", ""]
 
 
 def _kernels(result: Result, width: int) -> Table:

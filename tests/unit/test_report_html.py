@@ -224,6 +224,17 @@ def test_time_bars_add_up_to_the_run() -> None:
     assert gemm["limited by launch"] == 0.0
 
 
+def test_time_bars_tell_waiting_for_copies_from_other_gaps() -> None:
+    result = sample([kernel("a", "gemm", time_s=1e-3, launch_s=0.0)])
+    result["summary"]["time_s"] = 4e-3
+    result["tiers"]["link"]["exposed_s"] = 2e-3
+    figure = time_bars.draw(result)
+    assert figure is not None
+    bars = {trace["y"][0]: trace["x"] for trace in figure["data"] if trace["type"] == "bar"}
+    assert bars == {"gemm": [1.0], "waiting for copies": [2.0], "between kernels": [pytest.approx(1.0)]}
+    assert [entry.text for entry in time_bars.legend(result)][1:] == ["copies from host or SSD", "launch and waiting"]
+
+
 def test_every_limiter_has_its_own_color() -> None:
     names = ["launch", "a", "b", None, "compute"]
     found = colors(names, LIMITER_COLORS)
@@ -267,6 +278,15 @@ def test_memory_chart_shows_the_host_when_it_is_used() -> None:
     assert row.arrows[4].labels[1].text == "1 GiB"
     host = [label.text for label in row.boxes[3].labels]
     assert host[host.index("Kernels wait") + 1] == "250 ms"
+
+
+def test_arrows_between_l2_and_memory_leave_copies_out() -> None:
+    """Of 3 GiB read and 2 GiB written, copies out read 1 GiB and copies in wrote half a GiB."""
+    result = sample()
+    result["tiers"]["hbm"] |= {"read_bytes": 3 * 2**30, "write_bytes": 2 * 2**30}
+    result["tiers"]["link"] |= {"read_bytes": 2**29, "write_bytes": 2**30}
+    row, _ = memory_chart.charts(result)
+    assert [arrow.labels[1].text for arrow in row.arrows[2:4]] == ["2 GiB", "1.50 GiB"]
 
 
 def test_memory_chart_stays_inside_its_drawing_and_boxes_do_not_overlap() -> None:

@@ -61,7 +61,7 @@ PICTURES = (
         time_bars.draw,
         time_bars.legend,
         "A bar is the time in all kernels of an operator class, split by what limited each kernel; the bars, with "
-        "the time between kernels, add up to the run. Click a bar to see that class alone.",
+        "the times between kernels, add up to the run. Click a bar to see that class alone.",
         "No kernel took any time.",
         wide=True,
     ),

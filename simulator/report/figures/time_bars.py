@@ -23,8 +23,8 @@ from simulator.report.figures.style import (
 from simulator.report.groups import KernelGroup, TimeBudget
 from simulator.report.values import Result, plain
 
-GAP_COLOR = "#d9dee3"
-GAP = "between kernels"
+GAPS = {groups.COPIES: ("copies from host or SSD", "#5d7b3a"), groups.BETWEEN: ("launch and waiting", "#d9dee3")}
+"""What the times between kernels are called in the legend, and their colours."""
 
 
 def draw(result: Result) -> Figure | None:
@@ -37,10 +37,10 @@ def draw(result: Result) -> Figure | None:
     names = [label(words(group.label)) for group in rows]
     traces = [_limiter_trace(limiter, ink, rows, names, scale) for limiter, ink in _limiters(rows).items()]
     ends = [group.time_s for group in rows]
-    if _gap_shows(budget):
-        names.append(GAP)
-        ends.append(budget.gap_s)
-        traces.append(_gap_trace(budget, scale))
+    for name, time_s in groups.gaps(result).items():
+        names.append(name)
+        ends.append(time_s)
+        traces.append(_gap_trace(name, time_s, scale))
     traces.append(_end_labels(names, ends, budget, scale))
     look = layout(
         height=70 + 34 * len(names),
@@ -57,8 +57,8 @@ def legend(result: Result) -> list[LegendEntry]:
     """Return the legend: the limiters in the order of their time."""
     rows = _rows(result)
     entries = [LegendEntry("disc", ink, f"limited by {_limiter(name)}") for name, ink in _limiters(rows).items()]
-    if rows and _gap_shows(groups.time_budget(result)):
-        entries.append(LegendEntry("disc", GAP_COLOR, "launch and waiting"))
+    if rows:
+        entries += [LegendEntry("disc", ink, what) for what, ink in map(GAPS.__getitem__, groups.gaps(result))]
     return entries
 
 
@@ -76,10 +76,6 @@ def _limiters(rows: Sequence[KernelGroup]) -> dict[str | None, str]:
 
 def _limiter(limiter: str | None) -> str:
     return "an unknown cause" if limiter is None else plain(limiter)
-
-
-def _gap_shows(budget: TimeBudget) -> bool:
-    return (budget.share(budget.gap_s) or 0.0) >= 0.0005
 
 
 def _limiter_trace(
@@ -104,16 +100,17 @@ def _limiter_trace(
     }
 
 
-def _gap_trace(budget: TimeBudget, scale: float) -> Figure:
+def _gap_trace(name: str, time_s: float, scale: float) -> Figure:
+    what, ink = GAPS[name]
     return {
         "type": "bar",
         "orientation": "h",
-        "name": "launch and waiting",
-        "y": [GAP],
-        "x": [budget.gap_s / scale],
-        "marker": {"color": GAP_COLOR},
+        "name": what,
+        "y": [name],
+        "x": [time_s / scale],
+        "marker": {"color": ink},
         "hoverinfo": "text",
-        "hovertext": f"<b>{GAP}</b><br>{values.time(budget.gap_s)} of launch and waiting",
+        "hovertext": f"<b>{name}</b><br>{values.time(time_s)} of {what}",
         "textposition": "none",
     }
 
