@@ -66,8 +66,14 @@ def result_options(function: F) -> F:
 
 
 def processes(jobs: int | None) -> int:
-    """Return how many processes --jobs asks for: as many as processors where it is left out."""
-    return jobs or os.cpu_count() or 1
+    """Return how many processes --jobs asks for: as many as processors that may be used where it is left out."""
+    return jobs or _processors()
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):  # what taskset or a batch system leaves of the machine
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def replay_options(function: F) -> F:
