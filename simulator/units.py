@@ -59,7 +59,7 @@ def format_bytes(count: float) -> str:
 
 def format_bandwidth(bytes_per_s: float) -> str:
     """Return a rate with a decimal prefix, such as ``3.35 TB/s``."""
-    return _scaled(bytes_per_s, [("TB/s", 10**12), ("GB/s", 10**9), ("MB/s", 10**6)], "B/s")
+    return _scaled(bytes_per_s, [("TB/s", 10**12), ("GB/s", 10**9), ("MB/s", 10**6), ("kB/s", 10**3)], "B/s")
 
 
 def format_time(seconds: float) -> str:
@@ -85,5 +85,6 @@ def _scaled(value: float, steps: list[tuple[str, int]], base: str) -> str:
 def _digits(value: float) -> str:
     if value == 0 or (value == int(value) and abs(value) < 1000):
         return str(int(value))
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    rounded = float(f"{value:.3g}")  # 9.999 is 10.0, not 10.00
+    decimals = max(0, 2 - math.floor(math.log10(abs(rounded))))
     return f"{value:.{decimals}f}"

@@ -64,7 +64,7 @@ def _misses(title: str, rows: Sequence[Json]) -> Table:
         _add(table, f"  {tensors}", [row for row in rows if row["tensor_class"] == tensors])
     kernels = {row["kernel"]: sum(r["read_bytes"] for r in rows if r["kernel"] == row["kernel"]) for row in rows}
     for kernel in sorted(kernels, key=lambda name: -kernels[name])[:MOST_KERNELS]:
-        _add(table, kernel[:NAME_CELLS], [row for row in rows if row["kernel"] == kernel])
+        _add(table, _shortened(kernel), [row for row in rows if row["kernel"] == kernel])
     return table
 
 
@@ -90,7 +90,7 @@ def _refetched(rows: Sequence[Json]) -> Table:
     caches = [row for row in rows if row["tier"] in CACHES]
     for row in (*caches[:MOST_REFETCHES], *[row for row in rows if row not in caches][:MOST_REFETCHES]):
         culprit = f"{row['evicted_by']}: {row['evicted_for']}" if row["evicted_by"] else "not kept"
-        who = f"{TIERS[row['tier']]} {row['kernel'][:NAME_CELLS]}: {row['tensor_class']}"
+        who = f"{TIERS[row['tier']]} {_shortened(row['kernel'])}: {row['tensor_class']}"
         table.add_row(who, format_bytes(row["bytes"]), culprit)
     return table
 
@@ -102,6 +102,10 @@ def _table(*columns: str) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     return table
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= NAME_CELLS else f"{name[: NAME_CELLS - 1]}…"
 
 
 def _share(part: int, whole: int) -> str:

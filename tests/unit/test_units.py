@@ -93,6 +93,8 @@ def test_decimal_and_binary_prefixes_differ() -> None:
         (units.format_bandwidth(3.35e12), "3.35 TB/s"),
         (units.format_bandwidth(25.6e9), "25.6 GB/s"),
         (units.format_bandwidth(12), "12 B/s"),
+        (units.format_bandwidth(117514), "118 kB/s"),
+        (units.format_time(9.999e-3), "10.0 ms"),
         (units.format_time(5.31e-3), "5.31 ms"),
         (units.format_time(2), "2 s"),
         (units.format_time(860e-9), "860 ns"),
