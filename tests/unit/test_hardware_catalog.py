@@ -20,7 +20,7 @@ DEVICES = [
 ]  # fmt: skip
 LINKS = ["cxl2", "cxl3", "nvlink-c2c", "pcie3", "pcie4", "pcie5", "pcie6"]
 STANDARDS = ["ddr5", "gddr6", "gddr6x", "gddr7", "hbm2", "hbm2e", "hbm3", "hbm3e", "hbm4", "lpddr5", "lpddr5x"]
-WITHOUT_SOURCE = {"name", "vendor", "architecture", "hbm.standard", "l2.replacement"}
+WITHOUT_SOURCE = {"name", "vendor", "architecture", "hbm.standard"}
 TIMING_KEYS = {
     "n_bl", "n_ccd_s", "n_ccd_l", "n_ccd_l_wr", "t_cl", "t_cwl", "t_rcd", "t_rcd_wr", "t_rp", "t_ras", "t_rtp", "t_wr",
     "t_rrd_s", "t_rrd_l", "t_faw", "t_wtr", "t_rtw", "t_pre", "t_act", "refresh", "t_rfc", "t_refi", "banks",
