@@ -11,7 +11,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -48,26 +48,35 @@ def _quantity(table: dict[str, int]) -> Any:
 
 
 def _shown(unit: str, table: dict[str, int]) -> Any:
-    """Serialise with the largest unit that leaves a short exact number, so that a resolved config can be read again."""
-
-    def show(value: int) -> str:
-        for name, factor in sorted(table.items(), key=lambda item: -item[1]):
-            thousandths, rest = divmod(value * 1000, factor)
-            if rest == 0 and (value >= factor or value == 0):
-                return f"{thousandths // 1000}{f'.{thousandths % 1000:03}'.rstrip('.0')} {name}"
-        return f"{value} {unit}"
-
-    return PlainSerializer(show, return_type=str)
+    """Serialise as `_exact` writes it, so that a resolved config can be read again."""
+    return PlainSerializer(lambda value: _exact(value, unit, table), return_type=str)
 
 
-_BINARY_BYTES = {"B": 1} | {k: v for k, v in units.BYTES.items() if "i" in k}
-_TIMES = {k: v for k, v in units.TIME.items() if k != "µs"}
+def _exact(value: int, unit: str, table: dict[str, int]) -> str:
+    """Return a value with the unit, no larger than it, that leaves the fewest digits, at most three of them decimals:
+    the largest of those; `unit` is that of the value."""
+    written = []
+    for name, factor in sorted(table.items(), key=lambda item: -item[1]):
+        thousandths, rest = divmod(value * 1000, factor)
+        if rest == 0 and value >= factor:
+            written.append(f"{thousandths // 1000}{f'.{thousandths % 1000:03}'.rstrip('.0')} {name}")
+    return min(written, key=lambda text: sum(map(str.isdigit, text)), default=f"{value} {unit}")
 
-Bytes = Annotated[int, _quantity(units.BYTES), _shown("B", _BINARY_BYTES)]
-Picoseconds = Annotated[int, _quantity(units.TIME), _shown("ps", _TIMES)]
-Hertz = Annotated[int, _quantity(units.FREQUENCY), _shown("Hz", {"Hz": 1, "MHz": 10**6, "GHz": 10**9})]
-BitsPerSecond = Annotated[int, _quantity(units.BIT_RATE), _shown("bit/s", {"bit/s": 1, "Gbit/s": 10**9})]
-BytesPerSecond = Annotated[int, _quantity(units.BANDWIDTH), _shown("B/s", {"B/s": 1, "MB/s": 10**6, "GB/s": 10**9})]
+
+_UNITS = {
+    "bytes": ("B", {name: factor for name, factor in units.BYTES.items() if name != "KB"}),
+    "ps": ("ps", {name: factor for name, factor in units.TIME.items() if name != "µs"}),
+    "hz": ("Hz", {"Hz": 1, "MHz": 10**6, "GHz": 10**9}),
+    "bits_per_s": ("bit/s", {"bit/s": 1, "Mbit/s": 10**6, "Gbit/s": 10**9}),
+    "bytes_per_s": ("B/s", {"B/s": 1, "MB/s": 10**6, "GB/s": 10**9}),
+}
+"""The unit of a field by the ending of its name, and those it is written in."""
+
+Bytes = Annotated[int, _quantity(units.BYTES), _shown(*_UNITS["bytes"])]
+Picoseconds = Annotated[int, _quantity(units.TIME), _shown(*_UNITS["ps"])]
+Hertz = Annotated[int, _quantity(units.FREQUENCY), _shown(*_UNITS["hz"])]
+BitsPerSecond = Annotated[int, _quantity(units.BIT_RATE), _shown(*_UNITS["bits_per_s"])]
+BytesPerSecond = Annotated[int, _quantity(units.BANDWIDTH), _shown(*_UNITS["bytes_per_s"])]
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -151,6 +160,8 @@ def split_sources(tree: Mapping[str, Any], path: str = "") -> tuple[dict[str, An
     sources: dict[str, str] = {}
     for key, node in tree.items():
         where = f"{path}{key}"
+        if isinstance(node, dict) and node.keys() == {"source"}:
+            raise ConfigError(f"{where}.value: missing beside source; add it")
         if isinstance(node, dict) and "value" in node:
             if other := node.keys() - {"value", "source"}:
                 raise ConfigError(f"{where}.{min(other)}: unknown key; allowed beside value: source")
@@ -227,9 +238,29 @@ def _explain(spec: type[Spec], error: Any) -> str:
         return f"unknown key; {nearest(str(error['loc'][-1]), allowed)}"
     if error["type"] == "missing":
         return "missing; add this key"
-    message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
+    if error["type"] in _WANTED:
+        return f"write {_WANTED[error['type']]}, not {given!r}"
+    message = _with_unit(str(error["msg"]).removeprefix("Value error, "), error, _field(spec, error["loc"]))
     return message if isinstance(given, dict) or repr(given) in message else f"{message} (given {given!r})"
+
+
+_WANTED = {"model_type": "a table of keys", "dict_type": "a table of keys", "tuple_type": "a list in brackets"}
+"""What has to stand where pydantic would speak of Python's types."""
+
+
+def _with_unit(message: str, error: Any, field: str) -> str:
+    """Return a message on a bound with the unit that the field's name ends with, if it does."""
+    ending = _SUFFIX.search(field)
+    limit = next((bound for key, bound in error.get("ctx", {}).items() if key in ("gt", "ge", "lt", "le")), 0)
+    return message.replace(str(limit), _exact(limit, *_UNITS[ending[1]])) if ending and limit else message
+
+
+def _field(spec: type[Spec], path: Sequence[str | int]) -> str:
+    """Return the name of the field that a key path leads to, with its unit; "" where it leads to none."""
+    owner = _owner(spec, path[:-1])
+    names_here = owner.model_fields if owner and path else ()
+    return next((name for name in names_here if path[-1] in (name, key_of(name))), "")
 
 
 def _owner(spec: type[BaseModel], path: Iterable[str | int]) -> type[BaseModel] | None:

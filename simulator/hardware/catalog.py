@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from simulator import config
 from simulator.errors import ConfigError
 from simulator.hardware import derive
+from simulator.hardware.dram import Hbm
 from simulator.hardware.spec import Hardware
+from simulator.hardware.tiers import Host, Link, Ssd
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ def load(name: str, overrides: Iterable[str] = ()) -> ResolvedHardware:
     plain, sources = _filled(_described(path), str(path), _presets_chosen(overrides))
     notes = config.override(plain, overrides)
     where = str(path) if not notes else f"{path} with --set"
+    _check_presets_named(plain, where)
     return ResolvedHardware(config.build(Hardware, plain, where), sources | notes)
 
 
@@ -124,6 +127,18 @@ _PRESETS = {
     "ssd": ("kind", "ssds"),
 }
 """Tables whose missing keys come from a preset: the key that names it, and its folder in configs."""
+
+_KEYS = {"hbm": Hbm.model_fields, "link": Link.model_fields, "host": Host.model_fields, "ssd": Ssd.model_fields}
+
+
+def _check_presets_named(tree: dict[str, Any], where: str) -> None:
+    """Raise ConfigError where a table does not name its preset, without which nearly all of its keys are missing; where
+    one of its keys is unknown, that is what has to be said."""
+    for table, (naming, folder) in _PRESETS.items():
+        own = tree.get(table)
+        if isinstance(own, dict) and naming not in own and own.keys() <= set(map(config.key_of, _KEYS[table])):
+            allowed = ", ".join(config.names(folder, ".toml"))
+            raise ConfigError(f"{where}: {table}.{naming}: missing; name a preset: {allowed}")
 
 
 def _presets_chosen(overrides: Iterable[str]) -> dict[str, str]:

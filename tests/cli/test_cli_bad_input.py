@@ -216,6 +216,12 @@ MISTAKES = [
         "set an unknown link", (*SMALL, "--set", "link.kind=pcie33"), ("link.kind", "pcie33", "did you mean 'pcie3'")
     ),
     Mistake(
+        "set a key of a link that names no preset",
+        ("run", *SMALL[1:], "--hardware", "jetson-orin-agx", "--set", "link.lanes=8"),
+        ("jetson-orin-agx", "link.kind: missing", "pcie5"),
+    ),
+    Mistake("set more than a bound", (*SMALL, "--set", "hbm.size=9 TiB"), ("hbm.size", "equal to 8 TiB", "9 TiB")),
+    Mistake(
         "set an ssd without host",
         ("run", *SMALL[1:], "--hardware", "jetson-orin-agx", "--set", "ssd.kind=nvme-gen4"),
         ("jetson-orin-agx", "host and link"),
@@ -254,7 +260,7 @@ MISTAKES = [
     Mistake("model without layers", on_file("config.json"), ("n_layer", "0"), with_model(model(n_layer=0))),
     # hardware files
     Mistake("folder for a device", (*SMALL, "--hardware", "/tmp"), ("/tmp", "a folder, where a file is expected")),
-    Mistake("memory too slow", (*SMALL, "--set", "hbm.data_rate=1 bit/s"), ("hbm.data_rate", "1000000", "1 bit/s")),
+    Mistake("memory too slow", (*SMALL, "--set", "hbm.data_rate=1 bit/s"), ("hbm.data_rate", "1 Mbit/s", "1 bit/s")),
     Mistake("device file missing", (*SMALL, "--hardware", "no/gpu.toml"), ("no/gpu.toml", "no such file")),
     Mistake(
         "device not TOML",

@@ -18,9 +18,10 @@ from simulator.hardware import Hardware
 
 
 class Inner(Spec):
-    size_bytes: Bytes
+    size_bytes: Annotated[Bytes, Field(le=2**42)]
     latency_ps: Picoseconds
     ways: Annotated[int, Field(gt=0, le=16)] = 4
+    two: tuple[int, int] = (0, 0)
 
 
 class Outer(Spec):
@@ -62,14 +63,19 @@ def test_keys_have_no_unit_and_fields_have() -> None:
         (inner(latency="10"), "file.toml: inner.latency: '10' has no unit"),
         (inner(latency=10), "file.toml: inner.latency: write a quantity with a unit (ps, ns"),
         (inner(size=True), "write a quantity with a unit"),
+        (inner(size="5 TiB"), "file.toml: inner.size: Input should be less than or equal to 4 TiB (given '5 TiB')"),
+        (inner(two=3), "file.toml: inner.two: write a list in brackets, not 3"),
         (inner(ways=0), "file.toml: inner.ways: Input should be greater than 0"),
         (inner(ways="many"), "inner.ways: Input should be a valid integer"),
-        (inner(sise="1 B"), "file.toml: inner.sise: unknown key; did you mean 'size'? allowed: latency, size, ways"),
+        (
+            inner(sise="1 B"),
+            "file.toml: inner.sise: unknown key; did you mean 'size'? allowed: latency, size, two, ways",
+        ),
         (
             GOOD | {"colour": 1},
             "file.toml: colour: unknown key; did you mean 'clock'? allowed: clock, inner, name, pin, rate",
         ),
-        (GOOD | {"inner": 5}, "file.toml: inner: "),
+        (GOOD | {"inner": 5}, "file.toml: inner: write a table of keys, not 5"),
     ],
 )
 def test_a_mistake_names_file_key_and_remedy(tree: dict[str, object], expected: str) -> None:
@@ -81,7 +87,7 @@ def test_zero_needs_no_unit() -> None:
 
 
 @given(
-    size=st.integers(0, 2**50),
+    size=st.integers(0, 2**42),
     latency=st.integers(0, 10**15),
     clock=st.integers(1, 10**11),
     rate=st.integers(1, 10**14),
@@ -94,6 +100,20 @@ def test_what_is_shown_reads_back(size: int, latency: int, clock: int, rate: int
     assert (spec.inner.size_bytes, spec.clock_hz, spec.pin_bits_per_s) == (size, clock, pin)
     dumped = json.loads(json.dumps(spec.model_dump(mode="json", by_alias=True)))
     assert config.build(Outer, dumped, "dump") == spec
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0 B"), (48 << 10, "48 KiB"), (22.5 * 2**30, "22.5 GiB"), (384 * 10**10, "3.84 TB")],
+)
+def test_sizes_are_shown_as_data_sheets_have_them(size: float, shown: str) -> None:
+    spec = config.build(Inner, {"size": f"{size:.0f} B", "latency": "1.5 us"}, "file.toml")
+    assert spec.model_dump(mode="json", by_alias=True) == {
+        "size": shown,
+        "latency": "1.5 us",
+        "ways": 4,
+        "two": [0, 0],
+    }
 
 
 @pytest.mark.parametrize("name", config.names("hardware", ".toml"))
@@ -154,6 +174,11 @@ def test_overrides_that_cannot_be(assignment: str, words: str) -> None:
 def test_sources_are_split_from_values() -> None:
     tree = {"a": {"value": 1, "source": "book"}, "b": {"c": {"value": "2 B"}, "d": 3}, "e": []}
     assert config.split_sources(tree) == ({"a": 1, "b": {"c": "2 B", "d": 3}, "e": []}, {"a": "book"})
+
+
+def test_a_source_without_a_value_is_told_so() -> None:
+    with pytest.raises(ConfigError, match=r"^a\.b\.value: missing beside source; add it$"):
+        config.split_sources({"a": {"b": {"source": "book"}}})
 
 
 # Files and names
