@@ -13,7 +13,8 @@ HOW_TO_READ = (
     "flight, latency bounds the run; with much more, requests only queue.  Peak and limit of the SMs are those of one "
     "SM; a record counts whole from its first request, which leaves when half of it fits or nothing else is in flight, "
     "so that the peak may pass the limit by half a record, or be one larger record.  A request to the SMs is a record, "
-    "which several lanes of a warp or a whole tile may be, between L2 and memory a line."
+    "which several lanes of a warp or a whole tile may be, between L2 and memory a line.  DRAM may be busy for more "
+    "than all of the time, since opening rows counts beside transfers."
 )
 
 

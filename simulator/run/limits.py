@@ -23,7 +23,10 @@ CONCURRENCY = "concurrency"
 
 
 def utilizations(counters: NDArray[np.int64], time_ps: int, hardware: Hardware) -> dict[str, float]:
-    """Return the part of `time_ps` that each server worked (0 to 1)."""
+    """Return the part of `time_ps` that each server worked (0 to 1).
+
+    Of DRAM it may be more: rows are opened while data of other banks are on the bus, both of which count.
+    """
     sm, l2 = hardware.sm, hardware.l2
     busy_ps = {
         "dram bandwidth": int(counters[counter.DRAM_BUSY_PS]) / hardware.hbm.channel_count,
