@@ -54,11 +54,11 @@ def line_reads_of(m: Int64Array, p: Parameters, program: Int64Array, record: int
     if rest & GATHER:
         m[m[scalar.TABLE] + ALIKE] = 1
         return lanes_of(rest)
-    if not is_plain(p, READ, NORMAL) or p.group_lines == 1:
+    line_bytes, row_bytes = 1 << p.line_shift, low(program[record * RECORD_WORDS + EXTENT])
+    if not is_plain(p, READ, NORMAL) or p.group_lines == 1 or row_bytes > line_bytes:
         return 0
-    line_bytes = 1 << p.line_shift
     kind = READ | (rest & THROUGH_L1)
-    one = program[record * RECORD_WORDS + EXTENT] & 0xFFFFFFFF | 1 << 32
+    one = row_bytes | 1 << 32
     reads = other = beyond = unlike = 0
     for word in range(record * RECORD_WORDS, last * RECORD_WORDS, RECORD_WORDS):
         extent, address = program[word + EXTENT], program[word + ADDRESS]

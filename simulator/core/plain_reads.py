@@ -228,7 +228,8 @@ def read_groups(m: Int64Array, p: Parameters, k: int, sm: int, first: int, end: 
         channel_group += q.channel_groups & (channel_group >> 63)
         look(m, p, k, near, home, group, place, channel_group, access, bank, row, now)
         group += 1
-    ask_groups(m, p, k, now)
+    if m[scalar.ASKS] > 0:
+        ask_groups(m, p, k, now)
     m[scalar.ACCESSES] += group - first
     m[scalar.MOVED] += (group - first) << p.group_shift
     return group - first, m[scalar.WHOLE_READY]
