@@ -7,6 +7,7 @@ that are issued together read parts of lines, they become a gather (core/program
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,24 @@ from numpy.typing import NDArray
 from simulator.core.compiled import compiled
 from simulator.core.l2 import NORMAL, READ
 from simulator.core.layout import Int64Array
+from simulator.core.marks import (
+    AHEAD,
+    BLOCK,
+    GOES_ON,
+    NEXT_CTA,
+    READS_ON,
+    alone,
+    is_lane,
+    issued_alike,
+    mark,
+    note_flags,
+    read_on,
+)
 from simulator.core.program import (
     ADDRESS,
     EXTENT,
     GATHER,
+    KIND,
     LANES_SHIFT,
     RECORD_WORDS,
     REST,
@@ -27,39 +42,49 @@ from simulator.core.program import (
 )
 from simulator.core.state import READ_ROOM
 
-BLOCK = 2048
-"""Records looked at at once: few enough to be still in the processor's cache when they are written."""
+MOST_LANES = 1 << 12
+"""Records in a run, so that their sums fit 31 bits."""
 
-MOST_LANES, MOST_OF_LANE = 1 << 12, 1 << 18
-"""Records in a run, and below what bytes and cycles of each are: so that sums fit 31 bits, whatever a trace says."""
 
-READS_ON, ALIKE = 1, 2
-"""Marks of a record: it may be one request with the record before; it may be in a gather if that is."""
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Records as words (n, RECORD_WORDS); CTA c has the records starts[c] to starts[c + 1].
+
+    `flags` and `addresses` are the ones of all records that were given.
+    """
+
+    words: Int64Array
+    starts: Int64Array
+    flags: int
+    addresses: int
 
 
 def packed_lanes(
+    requester: NDArray[np.int32],
     columns: Mapping[str, NDArray[Any]],
-    starts: Int64Array,
     line_bytes: int,
     gathers: bool,
     room: Int64Array | None = None,
-) -> Int64Array:
+) -> Packed:
     """Return records of whole CTAs, given as columns in the order of `pack`, as that does, but one for each run of
     lanes: alike records of one CTA, joined to the one before each, that read on from one another in whole lines around
     L1; and, with `gathers`, a gather for other records that are issued together where one can stand for them.
 
-    CTA c has the records starts[c] to starts[c + 1]; `starts` is changed to say so of what is returned, which is in
-    `room` for all records if given.
+    `requester` are the CTAs of records; words are in `room` for all records if given.
     """
-    count = len(columns["address"])
-    words = np.empty((count, RECORD_WORDS), np.int64) if room is None else room.reshape(-1, RECORD_WORDS)
-    given = [np.require(column, None, ["C", "W"]) for column in columns.values()]
-    arguments = (*given, line_bytes, gathers, np.empty(count, np.uint8), starts, words.reshape(-1))
-    return words[: write_lanes(*arguments)]
+    count = len(requester)
+    words = np.empty(count * RECORD_WORDS, np.int64) if room is None else room
+    starts = np.empty(count + 1, np.int64)
+    given = [np.require(column, None, ["C", "W"]) for column in (requester, *columns.values())]
+    of_block = np.empty(BLOCK, np.uint8), np.empty(BLOCK + AHEAD, np.uint8)
+    arguments = (*given, line_bytes, gathers, *of_block, starts, words)
+    records, ctas, flags, addresses = write_lanes(*arguments)
+    return Packed(words.reshape(-1, RECORD_WORDS)[:records], starts[: ctas + 1].copy(), flags, addresses)
 
 
 @compiled
 def write_lanes(
+    requester: NDArray[np.int32],
     op: NDArray[np.uint8],
     address: Int64Array,
     rows: NDArray[np.int32],
@@ -72,122 +97,143 @@ def write_lanes(
     joined: NDArray[np.uint8],
     line_bytes: int,
     gathers: bool,
+    flags: NDArray[np.uint8],
     marks: NDArray[np.uint8],
     starts: Int64Array,
     words: Int64Array,
-) -> int:
-    """Write the records that `packed_lanes` returns to `words`, RECORD_WORDS each; return how many there are.
+) -> tuple[int, int, int, int]:
+    """Write the records that `packed_lanes` returns to `words`, RECORD_WORDS each, and where CTAs begin to `starts`;
+    return how many records and CTAs there are, and the ones of all flags and addresses.
 
-    `marks` is room for a mark a record.  By blocks, so that columns come from memory once: of runs 3.2 -> 2.0 ns a
-    record.
+    `flags` and `marks` are room for those of a block.
     """
-    count = len(marks)
-    number = marked = cta = next_start = word = run = 0
+    count = len(address)
+    number = word = cta = run = all_flags = all_addresses = 0
+    marks[0] = NEXT_CTA
     while number < count:
-        if marked < min(number + READ_ROOM + 2, count):
-            end = min(marked + BLOCK, count)
-            first = max(marked, 1)
-            columns = op, address, rows, row_bytes, compute_cycles, barrier, hint, through_l1, joined
-            mark(*columns, line_bytes, marks, first, end)
-            while starts[next_start] < end:
-                marks[starts[next_start]] = 0
-                next_start += 1
-            marked = end
-        first, cycles = number, 0
-        most = min(marked, number + MOST_LANES - run)
-        while number < most and marks[number] & READS_ON:
-            cycles += compute_cycles[number]
-            number += 1
-        lanes = number - first
-        if lanes > 0:
-            words[word - RECORD_WORDS + EXTENT] += lanes * row_bytes[first]
-            words[word - RECORD_WORDS + REST] += (np.int64(cycles) << 32) + (lanes << LANES_SHIFT)
-            run += lanes
-            continue
-        run = 1
-        alone = joined[number] == 0
-        if number == starts[cta]:
-            starts[cta] = word // RECORD_WORDS
-            cta += 1
-            alone = True
-        lanes = 1
-        if gathers and alone and op[number] == READ and hint[number] == NORMAL and rows[number] == 1:
-            lanes = gathered(address, row_bytes, joined, line_bytes, marks, number, starts[cta])
-        flags = ((joined[number] * 2 + through_l1[number]) * 2 + barrier[number]) * 4 + hint[number]
-        words[word + ADDRESS] = address[number]
-        words[word + STRIDE] = row_stride[number]
-        words[word + EXTENT] = np.int64(rows[number]) << 32 | row_bytes[number]
-        if lanes == 1:
-            words[word + REST] = np.int64(compute_cycles[number]) << 32 | (flags * 4 + op[number])
+        base = max(number - 1, 0)
+        end = min(base + BLOCK, count)
+        all_flags |= note_flags(op, barrier, hint, through_l1, joined, base, end, flags)
+        all_addresses |= ones_of(address, base, end)
+        mark(requester, address, rows, row_bytes, compute_cycles, line_bytes, base, end, flags, marks)
+        last = end if end == count else end - AHEAD
+        while number < last:
+            at = number - base
+            if marks[at] & READS_ON and run < MOST_LANES and is_lane(rows, compute_cycles, number - 1):
+                lanes = min(read_on(marks, at), MOST_LANES - run)
+                words[word - RECORD_WORDS + EXTENT] += lanes * row_bytes[number]
+                words[word - RECORD_WORDS + REST] += rest_of(compute_cycles, number, lanes)
+                number += lanes
+                run += lanes
+                continue
+            if marks[at] & NEXT_CTA:
+                starts[cta] = word // RECORD_WORDS
+                cta += 1
+            run = 1
+            if marks[at + 1] & GOES_ON == 0:
+                several = alone(marks, at)
+                write(address, rows, row_bytes, row_stride, compute_cycles, number, several, flags, at, words, word)
+                word += several * RECORD_WORDS
+                number += several
+                continue
+            write(address, rows, row_bytes, row_stride, compute_cycles, number, 1, flags, at, words, word)
             word += RECORD_WORDS
-        else:
-            for lane in range(lanes):
-                cycles += compute_cycles[number + lane]
-                words[word + RECORD_WORDS + lane] = address[number + lane]
-            words[word + REST] = np.int64(cycles) << 32 | (lanes - 1) << LANES_SHIFT | GATHER | (flags * 4 + op[number])
-            word += gather_records(lanes) * RECORD_WORDS
-        number += lanes
+            number += 1
+            if gathers and marks[at] & GOES_ON == 0 and flags[at] & KIND == READ | NORMAL << 2:
+                columns = address, rows, row_bytes, compute_cycles
+                others = gather(*columns, number - 1, line_bytes, flags, marks, at, words, word)
+                if others > 0:
+                    word += (gather_records(others + 1) - 1) * RECORD_WORDS
+                    number += others
     starts[cta] = word // RECORD_WORDS
-    return word // RECORD_WORDS
+    return word // RECORD_WORDS, cta, all_flags, all_addresses
 
 
 @compiled
-def gathered(
+def write(
     address: Int64Array,
+    rows: NDArray[np.int32],
     row_bytes: NDArray[np.int32],
-    joined: NDArray[np.uint8],
-    line_bytes: int,
-    marks: NDArray[np.uint8],
-    number: int,
-    end: int,
-) -> int:
-    """Return how many records one gather stands for from `number`, an event's first of a CTA up to `end`, on, or 1."""
-    most = min(end - number, READ_ROOM + 1)
-    lanes = 1
-    while lanes < most and marks[number + lanes] == ALIKE:
-        lanes += 1
-    within = (address[number] & (line_bytes - 1)) + row_bytes[number] <= line_bytes
-    ends = number + lanes == end or joined[number + lanes] == 0
-    return lanes if within and ends and lanes <= READ_ROOM else 1
+    row_stride: Int64Array,
+    compute_cycles: NDArray[np.int32],
+    first: int,
+    count: int,
+    flags: NDArray[np.uint8],
+    at: int,
+    words: Int64Array,
+    word: int,
+) -> None:
+    """Write records from `first` on, whose flags begin at `at`, one by one to `words` from `word` on."""
+    for n in range(count):
+        record, here = first + n, word + n * RECORD_WORDS
+        words[here + ADDRESS] = address[record]
+        words[here + STRIDE] = row_stride[record] if rows[record] > 1 else 0
+        words[here + EXTENT] = np.int64(rows[record]) << 32 | row_bytes[record]
+        words[here + REST] = np.int64(compute_cycles[record]) << 32 | flags[at + n]
 
 
 @compiled
-def mark(
-    op: NDArray[np.uint8],
+def ones_of(address: Int64Array, first: int, end: int) -> int:
+    """Return the ones of all addresses from `first` to `end` (not included)."""
+    found = 0
+    for record in range(first, end):
+        found |= address[record]
+    return found
+
+
+@compiled
+def rest_of(compute_cycles: NDArray[np.int32], first: int, lanes: int) -> int:
+    """Return what `lanes` records from `first` on add to the word `REST` of another that stands for them too."""
+    cycles = np.int64(0)
+    for record in range(first, first + lanes):
+        cycles += compute_cycles[record]
+    return (cycles << 32) + (lanes << LANES_SHIFT)
+
+
+@compiled
+def gather(
     address: Int64Array,
     rows: NDArray[np.int32],
     row_bytes: NDArray[np.int32],
     compute_cycles: NDArray[np.int32],
-    barrier: NDArray[np.uint8],
-    hint: NDArray[np.uint8],
-    through_l1: NDArray[np.uint8],
-    joined: NDArray[np.uint8],
-    line_bytes: int,
-    marks: NDArray[np.uint8],
     first: int,
-    end: int,
-) -> None:
-    """Mark the records `first` (not 0) to `end` (not included), as if they were of one CTA.
+    line_bytes: int,
+    flags: NDArray[np.uint8],
+    marks: NDArray[np.uint8],
+    at: int,
+    words: Int64Array,
+    word: int,
+) -> int:
+    """Make the record `first`, a plain read that begins an event and is written before `word`, a gather of all that are
+    issued with it; return how many others it stands for then, 0 if it cannot."""
+    others = issued_alike(marks, at)
+    if others == 0 or others >= READ_ROOM or not is_lane(rows, compute_cycles, first):
+        return 0
+    most = line_bytes - row_bytes[first]
+    cycles, beyond = write_addresses(address, compute_cycles, first, others + 1, line_bytes, most, words, word)
+    if beyond < 0:
+        return 0
+    words[word - RECORD_WORDS + REST] = cycles << 32 | others << LANES_SHIFT | GATHER | flags[at]
+    return others
 
-    Two loops without branches, of few arrays each, which the compiler makes vector code of: about 1 ns a record, where
-    looking at one record after the other took 5.
-    """
-    for record in range(first, end):
-        before = record - 1
-        reads_on = (address[record] == address[before] + row_bytes[before]) & (
-            ((address[before] | row_bytes[before]) & (line_bytes - 1)) == 0
-        )
-        within = (address[record] & (line_bytes - 1)) + row_bytes[record] <= line_bytes
-        alike = (row_bytes[record] == row_bytes[before]) & ((rows[record] | rows[before]) == 1)
-        few = (row_bytes[record] | compute_cycles[record] | compute_cycles[before]) < MOST_OF_LANE
-        marks[record] = (reads_on * READS_ON | within * ALIKE) * (alike & few)
-    for record in range(first, end):
-        before = record - 1
-        alike = (
-            (joined[record] != 0)
-            & (op[record] == op[before])
-            & (hint[record] == hint[before])
-            & (through_l1[record] == through_l1[before])
-        )
-        one = (barrier[record] == barrier[before]) & (through_l1[record] == 0)
-        marks[record] &= alike * ALIKE | (alike & one) * READS_ON
+
+@compiled
+def write_addresses(
+    address: Int64Array,
+    compute_cycles: NDArray[np.int32],
+    first: int,
+    lanes: int,
+    line_bytes: int,
+    most: int,
+    words: Int64Array,
+    word: int,
+) -> tuple[int, int]:
+    """Write the addresses of a gather to `words` from `word` on; return its cycles, and a negative number where not all
+    begin at most `most` bytes into their line."""
+    cycles = beyond = np.int64(0)
+    for lane in range(lanes):
+        its = address[first + lane]
+        words[word + lane] = its
+        cycles += compute_cycles[first + lane]
+        beyond |= most - (its & (line_bytes - 1))
+    return cycles, beyond

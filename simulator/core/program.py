@@ -13,10 +13,14 @@ from simulator.core.compiled import compiled, small_function
 from simulator.core.layout import Int64Array
 
 ADDRESS, STRIDE, EXTENT, REST, RECORD_WORDS = 0, 1, 2, 3, 4
-"""A record's words; `EXTENT` is rows x 2^32 + bytes a row, `REST` compute cycles x 2^32 + flags (little-endian)."""
+"""A record's words; `STRIDE` is 0 for one row; `EXTENT` is rows x 2^32 + bytes a row, `REST` compute cycles x 2^32 +
+flags (little-endian)."""
 
 BARRIER, THROUGH_L1, JOINED, GATHER = 1 << 4, 1 << 5, 1 << 6, 1 << 7
 """Flags; below them two bits each of operation and hint."""
+
+KIND = 15
+"""Operation and hint."""
 
 LANES_SHIFT = 8
 """Above the flags: how many records a record stands for, less one."""
@@ -33,22 +37,17 @@ def pack(
     hint: NDArray[np.uint8],
     through_l1: NDArray[np.uint8],
     joined: NDArray[np.uint8],
-    lanes: NDArray[np.int32] | None = None,
-    room: Int64Array | None = None,
 ) -> Int64Array:
-    """Return records, given as columns of one length n, as words (n, RECORD_WORDS), in `room` for them if given; each
-    stands for one, or for `lanes`."""
-    words = np.empty((len(address), RECORD_WORDS), np.int64) if room is None else room.reshape(-1, RECORD_WORDS)
+    """Return records, given as columns of one length n, as words (n, RECORD_WORDS), one for each."""
+    words = np.empty((len(address), RECORD_WORDS), np.int64)
     words[:, ADDRESS] = address
-    words[:, STRIDE] = row_stride
+    words[:, STRIDE] = np.where(rows > 1, row_stride, 0)
     halves = words.view("<i4")
     halves[:, 2 * EXTENT] = row_bytes
     halves[:, 2 * EXTENT + 1] = rows
     # products: numpy takes six times as long to shift bytes (with these and the halves 3.2 -> 1.9 ns a record)
     halves[:, 2 * REST] = (((joined * 2 + through_l1) * 2 + barrier) * 4 + hint) * 4 + op
     halves[:, 2 * REST + 1] = compute_cycles
-    if lanes is not None:
-        halves[:, 2 * REST] += (lanes - 1) << LANES_SHIFT
     return words
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simulator.core import counter, scalar
 from simulator.core.access_log import ENTRY_WORDS
-from simulator.core.lanes import packed_lanes
+from simulator.core.lanes import Packed, packed_lanes
 from simulator.core.layout import (
     CONTEXT_DONE,
     CONTEXT_END,
@@ -38,7 +38,7 @@ from simulator.core.layout import (
     SM_ROOM,
     Int64Array,
 )
-from simulator.core.program import RECORD_WORDS, pack
+from simulator.core.program import RECORD_WORDS, THROUGH_L1
 from simulator.core.replay import LOGGED, REACHED, STARVED, advance
 from simulator.core.state import MOST_GROUP_LINES, State, as_record
 from simulator.core.transfer import post_transfer
@@ -208,16 +208,16 @@ class Device:
         if chunk is None:
             state.kernels[slot, KERNEL_MORE] = 0
             return
-        if len(chunk) and int(chunk.address.max()) >> self.parameters.group_shift > MAX_TAG:
+        p = self.parameters
+        self._pool.trim(state, list(self._launches))
+        packed = self._pool.pack(chunk, 1 << p.line_shift, bool(p.plain and p.group_lines > 1))
+        if packed.addresses >> p.group_shift > MAX_TAG:
             raise TraceError(f"kernel {launch.header.name}: an address is beyond what the L2 tags can hold")
-        if not self._has_l1 and chunk.through_l1.any():
-            state.empty_l1(self.parameters)
+        if not self._has_l1 and packed.flags & THROUGH_L1:
+            state.empty_l1(p)
             self._has_l1 = True
         launch.fed += len(chunk)
-        self._pool.trim(state, list(self._launches))
-        p = self.parameters
-        first, last = self._pool.append(chunk, 1 << p.line_shift, bool(p.plain and p.group_lines > 1))
-        state.kernels[slot, [KERNEL_PENDING, KERNEL_LAST]] = first, last
+        state.kernels[slot, [KERNEL_PENDING, KERNEL_LAST]] = self._pool.append(packed)
         state.kernels[slot, KERNEL_MORE] = int(launch.fed < launch.header.records)
 
     def _waiting(self) -> str:
@@ -257,7 +257,7 @@ class _Pool:
     def clear(self) -> None:
         """Drop all records; no CTA may be in flight."""
         self._begin = self._end = 0
-        self.starts = np.zeros(1, np.int64)
+        self.starts = np.zeros(0, np.int64)
 
     @property
     def program(self) -> Int64Array:
@@ -273,21 +273,23 @@ class _Pool:
             self._room, self._begin, self._end = room, 0, len(held)
         return self._room[self._end : self._end + words]
 
-    def append(self, chunk: Records, line_bytes: int, gathers: bool) -> tuple[int, int]:
-        """Add a chunk of whole CTAs, with `gathers` or not; return the range of their CTA numbers."""
-        room = self._room_for(len(chunk) * RECORD_WORDS)
-        offset, first = (self._end - self._begin) // RECORD_WORDS, len(self.starts)
-        bounds = np.flatnonzero(chunk.requester[1:] != chunk.requester[:-1]) + 1
-        starts = np.concatenate(([0], bounds, [len(chunk)])).astype(np.int64)
+    def pack(self, chunk: Records, line_bytes: int, gathers: bool) -> Packed:
+        """Return a chunk of whole CTAs, with `gathers` or not, in room from which it is to be appended next."""
         columns = {name: getattr(chunk, name) for name in PACKED}
-        lanes = chunk.joined.any()
-        words = packed_lanes(columns, starts, line_bytes, gathers, room) if lanes else pack(**columns, room=room)
-        self._end += words.size
-        self.starts = np.concatenate((self.starts, starts + offset))
-        return first, first + len(starts) - 1
+        room = self._room_for(len(chunk) * RECORD_WORDS)
+        return packed_lanes(chunk.requester, columns, line_bytes, gathers, room)
+
+    def append(self, packed: Packed) -> tuple[int, int]:
+        """Add what was packed last; return the range of its CTA numbers."""
+        offset, first = (self._end - self._begin) // RECORD_WORDS, len(self.starts)
+        self._end += packed.words.size
+        self.starts = np.concatenate((self.starts, packed.starts + offset))
+        return first, first + len(packed.starts) - 1
 
     def trim(self, state: State, slots: list[int]) -> None:
         """Drop the records and CTA numbers before the first that a resident or waiting CTA still needs."""
+        if not len(self.starts):
+            return
         free = np.zeros(len(state.free), np.bool_)
         free[state.free[: state.scalars[scalar.FREE]]] = True
         resident = np.flatnonzero(~free)

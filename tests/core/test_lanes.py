@@ -3,12 +3,15 @@
 Invariants: (1) runs hold the records that were given, CTA by CTA, with their bytes and cycles; (2) a run is of one
 record, or of joined ones alike that read on from one another in whole lines around L1, and no run could be longer; (3)
 gathers hold the records that were given, and are made of all that are issued together where each is a plain read of one
-row of as many bytes within one line, and they fit the table of lines; (4) compiled and plain Python agree.
+row of as many bytes within one line, and they fit the table of lines; (4) what is found beside it holds for all records
+that were given; (5) compiled and plain Python agree.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simulator.core import lanes
+from simulator.core import lanes, marks
 from simulator.core.program import ADDRESS, EXTENT, GATHER, LANES_SHIFT, RECORD_WORDS, REST, pack
 from simulator.core.state import READ_ROOM
 from simulator.trace.record import COLUMNS, Op, Records
@@ -31,6 +34,13 @@ def columns_of(count: int, **columns: NDArray[Any]) -> Columns:
     return {name: getattr(records, name) for name in PACKED}
 
 
+def packed(columns: Columns, bounds: list[int], gathers: bool) -> lanes.Packed:
+    """Return records packed, of which each of `bounds` but the last is the first of a CTA."""
+    requester = np.repeat(np.arange(len(bounds) - 1, dtype=np.int32), np.diff(bounds))
+    room = np.zeros(len(requester) * RECORD_WORDS, np.int64)
+    return lanes.packed_lanes(requester, columns, LINE, gathers, room)
+
+
 def lanes_in(words: NDArray[np.int64]) -> list[int]:
     return [(rest & 0xFFFFFFFF) >> LANES_SHIFT for rest in words[:, REST].tolist()]
 
@@ -43,13 +53,13 @@ def test_a_warp_that_reads_a_line_group_is_one_record() -> None:
         compute_cycles=np.arange(64),
         joined=np.arange(64) % 32 > 0,
     )
-    starts = np.array([0, 64])
-    words = lanes.packed_lanes(columns, starts, LINE, False)
+    found = packed(columns, [0, 64], False)
+    words = found.words
     assert words[:, ADDRESS].tolist() == [0, 32 * LINE]
     assert words[:, EXTENT].tolist() == [(1 << 32) + 32 * LINE] * 2
     assert [rest >> 32 for rest in words[:, REST].tolist()] == [sum(range(32)), sum(range(32, 64))]
     assert lanes_in(words) == [31, 31]
-    assert starts.tolist() == [0, 2]
+    assert found.starts.tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -67,22 +77,22 @@ def test_another_record_ends_a_run(change: dict[str, int], at: int) -> None:
     columns = columns_of(4, address=np.arange(4) * LINE, row_bytes=np.full(4, LINE), joined=np.array([0, 1, 1, 1]))
     for name, value in change.items():
         columns[name][at] = value
-    words = lanes.packed_lanes(columns, np.array([0, 4]), LINE, False)
+    words = packed(columns, [0, 4], False).words
     assert lanes_in(words) == {1: [0, 0, 1], 2: [1, 0, 0]}[at] if change != {"joined": 0} else [1, 1]
 
 
 def test_a_run_ends_with_its_cta() -> None:
     columns = columns_of(4, address=np.arange(4) * LINE, row_bytes=np.full(4, LINE), joined=np.ones(4))
-    starts = np.array([0, 3, 4])
-    assert lanes_in(lanes.packed_lanes(columns, starts, LINE, False)) == [2, 0]
-    assert starts.tolist() == [0, 1, 2]
+    found = packed(columns, [0, 3, 4], False)
+    assert lanes_in(found.words) == [2, 0]
+    assert found.starts.tolist() == [0, 1, 2]
 
 
 @st.composite
 def records(draw: st.DrawFn) -> tuple[Columns, list[int]]:
     """Return records most of which read on from the one before, and where each CTA's begin."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    count = int(rng.integers(1, 60))
+    count = int(rng.integers(1, 60)) + marks.BLOCK * bool(rng.random() < 0.1)
     row_bytes = np.where(rng.random(count) < 0.9, LINE, LINE // 2)
     jumps = np.where(rng.random(count) < 0.8, 0, LINE)
     columns = columns_of(
@@ -105,11 +115,10 @@ def records(draw: st.DrawFn) -> tuple[Columns, list[int]]:
 @given(case=records())
 def test_runs_are_what_reads_on(case: tuple[Columns, list[int]]) -> None:
     columns, bounds = case
-    starts = np.array(bounds)
-    words = lanes.packed_lanes(columns, starts, LINE, False)
-    single = pack(**columns)
+    found = packed(columns, bounds, False)
+    words, single = found.words, pack(**columns)
     heads = np.cumsum([0, *(count + 1 for count in lanes_in(words))])
-    assert [int(heads[start]) for start in starts] == bounds
+    assert [int(heads[start]) for start in found.starts] == bounds
 
     def reads_on(record: int) -> bool:
         alike = all(
@@ -139,7 +148,7 @@ def lone_sectors(draw: st.DrawFn) -> tuple[Columns, list[int]]:
     """Return records most of which are a sector each, with long and short runs of joined ones, and where each CTA's
     begin."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    count = int(rng.integers(1, 400))
+    count = int(rng.integers(1, 400)) + marks.BLOCK * bool(rng.random() < 0.1)
     other = float(rng.choice([0, 0.01, 0.1]))
     columns = columns_of(
         count,
@@ -162,8 +171,8 @@ def lone_sectors(draw: st.DrawFn) -> tuple[Columns, list[int]]:
 @given(case=lone_sectors())
 def test_gathers_stand_for_what_is_issued_together(case: tuple[Columns, list[int]]) -> None:
     columns, bounds = case
-    starts = np.array(bounds)
-    words, single = lanes.packed_lanes(columns, starts, LINE, True), pack(**columns)
+    found = packed(columns, bounds, True)
+    words, single = found.words, pack(**columns)
     events = [n for n in range(len(single)) if n in bounds or not columns["joined"][n]]
     at, begins = 0, {}
     for first, last in zip(events, [*events[1:], len(single)], strict=True):
@@ -185,25 +194,29 @@ def test_gathers_stand_for_what_is_issued_together(case: tuple[Columns, list[int
         assert addresses.tolist() == of_event[:, ADDRESS].tolist()
         at += 1 + size
     assert len(words) == at
-    assert starts.tolist() == [*(begins[bound] for bound in bounds[:-1]), at]
+    assert found.starts.tolist() == [*(begins[bound] for bound in bounds[:-1]), at]
 
 
 @settings(max_examples=30, deadline=None)
 @given(case=records() | lone_sectors(), gathers=st.booleans())
 def test_compiled_as_python(case: tuple[Columns, list[int]], gathers: bool) -> None:
     columns, bounds = case
-    found = []
-    for function in (lanes.write_lanes, lanes.write_lanes.py_func):  # type: ignore[attr-defined]
-        starts, words = np.array(bounds), np.zeros(len(columns["address"]) * RECORD_WORDS, np.int64)
-        marks = np.full(len(columns["address"]), 255, np.uint8)
-        records = function(*columns.values(), LINE, gathers, marks, starts, words)
-        found.append((records, starts.tolist(), words.tolist()))
-    assert found[0] == found[1]
+    compiled = packed(columns, bounds, gathers)
+    with ExitStack() as plain:
+        for module in (lanes, marks):
+            for name, value in vars(module).items():
+                if hasattr(value, "py_func"):
+                    plain.enter_context(patch.object(module, name, value.py_func))
+        python = packed(columns, bounds, gathers)
+    assert compiled.words.tolist() == python.words.tolist()
+    assert compiled.starts.tolist() == python.starts.tolist()
+    assert compiled.addresses == python.addresses == np.bitwise_or.reduce(columns["address"])
+    assert compiled.flags == python.flags == np.bitwise_or.reduce(pack(**columns)[:, REST] & 0xFFFFFFFF)
 
 
 def test_runs_go_on_over_blocks() -> None:
     """Records are looked at in blocks, at whose bounds neither runs nor CTAs end."""
-    count, first = 3 * lanes.BLOCK, lanes.BLOCK + 32
+    count, first = 3 * marks.BLOCK, marks.BLOCK + 32
     columns = columns_of(
         count,
         address=np.arange(count) * LINE,
@@ -211,19 +224,19 @@ def test_runs_go_on_over_blocks() -> None:
         compute_cycles=np.ones(count),
         joined=np.ones(count),
     )
-    starts = np.array([0, first, count])
-    words = lanes.packed_lanes(columns, starts, LINE, False)
+    found = packed(columns, [0, first, count], False)
+    words = found.words
     assert lanes_in(words) == [first - 1, count - first - 1]
     assert [word & 0xFFFFFFFF for word in words[:, EXTENT].tolist()] == [first * LINE, (count - first) * LINE]
     assert [rest >> 32 for rest in words[:, REST].tolist()] == [first, count - first]
-    assert starts.tolist() == [0, 1, 2]
+    assert found.starts.tolist() == [0, 1, 2]
 
 
 def test_gathers_stand_over_the_bounds_of_blocks() -> None:
-    count, warp = 3 * lanes.BLOCK, 30
+    count, warp = 3 * marks.BLOCK, 30
     address = np.arange(count)[::-1] * LINE
     columns = columns_of(count, address=address, row_bytes=np.full(count, 32), joined=np.arange(count) % warp > 0)
-    words = lanes.packed_lanes(columns, np.array([0, count]), LINE, True)
+    words = packed(columns, [0, count], True).words
     room = 1 + -(-warp // RECORD_WORDS)
     heads = words[::room]
     assert heads[:, ADDRESS].tolist() == address[::warp].tolist()
@@ -240,14 +253,14 @@ def test_long_computations_stay_with_their_records(step: int, gathers: bool) -> 
         compute_cycles=np.full(3, 2**31 - 1),
         joined=np.ones(3),
     )
-    words = lanes.packed_lanes(columns, np.array([0, 3]), LINE, gathers)
+    words = packed(columns, [0, 3], gathers).words
     assert words.tolist() == pack(**columns).tolist()
 
 
 def test_a_run_has_an_end() -> None:
     count = lanes.MOST_LANES + 2
     columns = columns_of(count, address=np.arange(count) * LINE, row_bytes=np.full(count, LINE), joined=np.ones(count))
-    assert lanes_in(lanes.packed_lanes(columns, np.array([0, count]), LINE, False)) == [
+    assert lanes_in(packed(columns, [0, count], False).words) == [
         lanes.MOST_LANES - 1,
         1,
     ]  # less one
