@@ -11,7 +11,8 @@ run: $(VENV)/installed
 	$(BIN)/tierscope run --model llama-3.1-8b --hardware h100-sxm --phase decode --batch 1 --context 4096 --report report.html
 	@echo "wrote report.html"
 
-test: lint types unit
+test: $(VENV)/tested
+	$(MAKE) --jobs 2 lint types unit
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check .
@@ -21,7 +22,7 @@ types: $(VENV)/tested
 	$(BIN)/mypy
 
 unit: $(VENV)/tested
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist worksteal
 
 oracle: $(VENV)/tested
 	$(BIN)/pip install -qq torch==2.13.0 transformers
@@ -50,15 +51,18 @@ update: $(VENV)/tested
 	$(BIN)/pytest tests/golden --update
 	$(BIN)/python tests/docs/test_readme_output.py
 
-$(VENV)/installed: pyproject.toml setup.cfg
+$(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -qq --upgrade pip
+	@touch $@
+
+$(VENV)/installed: pyproject.toml setup.cfg | $(VENV)/made
 	$(BIN)/pip install -qq --editable .
 	@touch $@
 
-$(VENV)/tested: $(VENV)/installed
-	$(BIN)/pip install -qq --editable ".[test,figures]"
-	$(BIN)/pip install -qq --editable ".[caches]" || echo "no pycachesim or libcachesim here: their tests will be skipped"
+$(VENV)/tested: pyproject.toml setup.cfg | $(VENV)/made
+	$(BIN)/pip install -qq --editable ".[test,figures,caches]" || { $(BIN)/pip install -qq --editable ".[test,figures]" \
+	    && echo "no pycachesim or libcachesim here: their tests will be skipped"; }
 	@touch $@
 
 $(VENV)/validating: $(VENV)/installed
