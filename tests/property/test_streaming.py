@@ -130,13 +130,14 @@ def test_copies_run_ahead_as_far_as_there_are_buffers(ahead: int) -> None:
         assert fetched[4].start_ps < spans[0][1]  # while layers that rest in device memory run
 
 
-def test_entries_are_stored_before_they_are_fetched() -> None:
+def test_entries_are_stored_before_they_are_fetched(architectures: dict[str, Architecture]) -> None:
+    model = architectures["ragged"]
     workload = Workload(phase=Phase.GENERATE, prompt=64, tokens=5, page_tokens=16, placement=Placement(kv="dram"))
-    copies = copies_of(run(LLAMA, workload, small.device(), exact=True))
+    copies = copies_of(run(model, workload, small.device(), exact=True))
     stored = {(c.step, c.place): c.end_ps for c in copies.runs if not c.path.to_device}
     fetched = {(c.step, c.place): c.start_ps for c in copies.runs if c.path.to_device}
-    assert len(stored) == 5 * LLAMA.layers
-    assert len(fetched) == 4 * LLAMA.layers
+    assert len(stored) == 5 * model.layers
+    assert len(fetched) == 4 * model.layers
     assert all(start >= stored[step - 1, place] for (step, place), start in fetched.items())
 
 
@@ -174,12 +175,12 @@ def test_exposed_time_is_what_the_run_takes_longer() -> None:
     assert time_ps(placed) - exposed == pytest.approx(time_ps(plain), rel=0.05)  # the rest is contention
 
 
-def test_interpolated_steps_are_copied_for_too() -> None:
+def test_interpolated_steps_are_copied_for_too(architectures: dict[str, Architecture]) -> None:
     workload = Workload(
-        phase=Phase.GENERATE, prompt=32, tokens=24, placement=Placement(weights="dram:layers[14:]", kv="dram")
+        phase=Phase.GENERATE, prompt=32, tokens=24, placement=Placement(weights="dram:layers[1:]", kv="dram")
     )
-    device = small.device()
-    exact, sampled = (copies_of(run(LLAMA, workload, device, exact=exactly)) for exactly in (True, False))
+    model, device = architectures["ragged"], small.device()
+    exact, sampled = (copies_of(run(model, workload, device, exact=exactly)) for exactly in (True, False))
     assert sampled.moved_bytes.tolist() == exact.moved_bytes.tolist()
     assert len(sampled.runs) < len(exact.runs)
 
