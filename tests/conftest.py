@@ -17,6 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or os.environ.get("NUMBA_DISABLE_JIT") == "1":
         return
     _compile_analysis()
+    _compile_dram_patterns()
     from bare_kernel import BARE
 
     from simulator import hardware
@@ -38,6 +39,21 @@ def pytest_configure(config: pytest.Config) -> None:
     copies = HostCopies(spec)
     copies.start(Path.FROM_DRAM, 1, 0)
     copies.advance(copies.next_ps)
+
+
+def _compile_dram_patterns() -> None:
+    """Compile what runs DRAM alone."""
+    from simulator import hardware
+    from simulator.core.compiled import is_compiled
+    from simulator.memory.dram_pattern import DramBench, dram_pattern
+
+    if all(is_compiled(f"dram_pattern.{name}") for name in ("offer", "answer", "find_places")):
+        return
+    device, address = hardware.load("h100-sxm").spec, np.zeros(1, np.int64)
+    bench = DramBench(device)
+    bench.places(address)
+    bench.serve(address, 32, 0)
+    dram_pattern(device, address, 32)
 
 
 def _compile_analysis() -> None:
