@@ -49,10 +49,11 @@ def find_in_l1(m: Int64Array, p: Parameters, k: int, count: int, now: int) -> No
         asked += ones(m[read + MASK])
     for read in range(table, table + count):
         place, missing, new = l1_find(m, m[read + L1_SET], m[read + L1_USE], m[read + L1_TAG], m[read + MASK], ways)
-        prefetch(m, place)
         m[read + LOADED_AT] = place
         m[read + MASK] = missing
         m[read + NEW] = new
+    for read in range(table, table + count):
+        prefetch(m, m[read + LOADED_AT])
     for read in range(table, table + count):
         missing = ones(m[read + MASK])
         missed += missing
