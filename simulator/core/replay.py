@@ -14,7 +14,16 @@ from simulator.core.compiled import called, compiled, small_function
 from simulator.core.deliver import deliver
 from simulator.core.dram_state import NEVER
 from simulator.core.heap import push, sift_down
-from simulator.core.in_flight import BYTES, bytes_held, drop_arrived, drop_oldest, enter, is_crowded, oldest
+from simulator.core.in_flight import (
+    BYTES,
+    REQUESTS_SHIFT,
+    bytes_held,
+    drop_arrived,
+    drop_oldest,
+    enter,
+    is_crowded,
+    oldest,
+)
 from simulator.core.l2 import READ
 from simulator.core.layout import (
     CONTEXT_ASKED,
@@ -206,7 +215,10 @@ def note_in_flight(m: Int64Array, p: Parameters, k: int, sm: int, entry: int, on
     arrival = once
     beyond = (entry & BYTES) - p.sm_outstanding_bytes
     if beyond > 0:
-        arrival += (once - now) * beyond // p.sm_outstanding_bytes
+        longer = (once - now) * beyond // p.sm_outstanding_bytes
+        arrival += longer
+        m[counters_at(p, k) + counter.REQUEST_OUTSTANDING] += ((entry >> REQUESTS_SHIFT) * longer) >> 10
+        entry -= beyond  # an SM is as full with what it may have in flight as with the whole record
     held = counters_at(p, k) + counter.SM_QUEUE
     enter(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), held, RING, entry, now, arrival)
     return arrival

@@ -6,15 +6,14 @@ from simulator.report import headline, values
 from simulator.report.values import Result, at
 
 HOW_TO_READ = (
-    "Mean bytes in flight are bandwidth times mean latency (Little's law); to the SMs more where records are larger "
-    "than what an SM may have in flight, since the rest of such a record counts while it waits for its turn; between "
-    "L2 and memory more, up to several times where few are in flight, as MSHRs are given free in the order they were "
-    "taken.  Needed is what the bandwidth of the slower of L2 and memory takes at the unloaded latency: with less in "
-    "flight, latency bounds the run; with much more, requests only queue.  Peak and limit of the SMs are those of one "
-    "SM; a record counts whole from its first request, which leaves when half of it fits or nothing else is in flight, "
-    "so that the peak may pass the limit by half a record, or be one larger record.  A request to the SMs is a record, "
-    "which several lanes of a warp or a whole tile may be, between L2 and memory a line.  DRAM may be busy for more "
-    "than all of the time, since opening rows counts beside transfers."
+    "Mean bytes in flight are bandwidth times mean latency (Little's law); between L2 and memory more, up to several "
+    "times where few are in flight, as MSHRs are given free in the order they were taken.  Needed is what the "
+    "bandwidth of the slower of L2 and memory takes at the unloaded latency: with less in flight, latency bounds the "
+    "run; with much more, requests only queue.  Peak and limit of the SMs are those of one SM; a record counts from "
+    "its first request, which leaves when half of it fits or nothing else is in flight, so that the peak may pass the"
+    " limit by half a record, with at most as many bytes as an SM may have in flight.  A request to the SMs is a "
+    "record, which several lanes of a warp or a whole tile may be, between L2 and memory a line.  How busy DRAM is is"
+    " an upper bound, since opening rows counts beside transfers."
 )
 
 

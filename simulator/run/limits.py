@@ -25,7 +25,7 @@ CONCURRENCY = "concurrency"
 def utilizations(counters: NDArray[np.int64], time_ps: int, hardware: Hardware) -> dict[str, float]:
     """Return the part of `time_ps` that each server worked (0 to 1).
 
-    Of DRAM it may be more: rows are opened while data of other banks are on the bus, both of which count.
+    Of DRAM that is an upper bound: rows are opened while data of other banks are on the bus, both of which count.
     """
     sm, l2 = hardware.sm, hardware.l2
     busy_ps = {
@@ -37,7 +37,7 @@ def utilizations(counters: NDArray[np.int64], time_ps: int, hardware: Hardware) 
         "l1 port": int(counters[counter.L1_BUSY_TICKS]) / TICKS_PER_PS / sm.count,
         "compute": int(counters[counter.COMPUTE_CYCLES]) * PS_PER_S / sm.clock_hz / sm.count,
     }
-    return {name: busy / time_ps if time_ps > 0 else 0.0 for name, busy in busy_ps.items()}
+    return {name: min(1.0, busy / time_ps) if time_ps > 0 else 0.0 for name, busy in busy_ps.items()}
 
 
 def limiter(

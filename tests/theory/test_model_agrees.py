@@ -76,6 +76,19 @@ def test_mean_outstanding_is_bandwidth_times_latency(stages: int) -> None:
     assert mean_latency > least
 
 
+@pytest.mark.parametrize("ctas", [1, 132])
+def test_records_that_come_in_several_round_trips_take_as_long_as_they_are_held(ctas: int) -> None:
+    """Little's law where an SM has no room for a whole record: its rest is in flight, and waited for, until it is
+    there."""
+    device = datasheet.device({"sm.outstanding": "12 KiB"})
+    loads = [Access(BASE + i * 32 * KIB, 32 * KIB) for i in range(ctas * 40)]
+    slot = device.launch(kernel(*(loads[i : i + 40] for i in range(0, len(loads), 40)), stages=1))
+    end_ps, _ = device.advance(0)
+    sm = concurrency(device.retire(slot), end_ps, device.hardware)["sm"]
+    assert sm["mean_bytes"] == pytest.approx(sm["bandwidth_bytes_per_s"] * sm["mean_latency_s"], rel=0.01)
+    assert sm["held_requests"] == pytest.approx(sm["mean_requests"], rel=0.01)
+
+
 LOADS = {
     "tiles": [Access(BASE + i * 16 * KIB, 16 * KIB) for i in range(132 * 60)],
     "lines": [Access(BASE + i * GROUP, 128) for i in range(132 * 60)],
