@@ -91,4 +91,5 @@ def rate_of_accesses(kernel: TracedKernel, access_bytes: int, budget: float) -> 
         return replay(fresh, kernel, clock)[0]
 
     seconds = best(timed, 3) * access_bytes / kernel.header.read_bytes
-    return f"{1e-6 / seconds:.0f} M/s, {seconds * 1e9:.1f} ns, {seconds * clock_hz():.0f} cycles", 1 / seconds >= budget
+    shown = f"{1e-6 / seconds:.0f} M/s, {seconds * 1e9:.1f} ns, {seconds * clock_hz():.0f} cycles"
+    return shown, bool(1 / seconds >= budget)

@@ -31,7 +31,7 @@ def tiles(quick: bool) -> Iterator[Line]:
         kernel = reads(address.astype(np.int64), size, ctas=264)
         wall, counters = min(((w, tuple(c)) for w, _, c in (replay(device(), kernel) for _ in range(3))))
         rate = counters[counter.LINES] / wall
-        yield Line(name, f"{rate / 1e9:.2f} G lines/s", ">= 1 G lines/s", rate >= 1e9)
+        yield Line(name, f"{rate / 1e9:.2f} G lines/s", ">= 1 G lines/s", bool(rate >= 1e9))
 
 
 def line_streams(quick: bool) -> Iterator[Line]:

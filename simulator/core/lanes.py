@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core.compiled import compiled
+from simulator.core.compiled import called, compiled
 from simulator.core.l2 import NORMAL, READ
 from simulator.core.layout import Int64Array
 from simulator.core.marks import (
@@ -149,7 +149,7 @@ def write_lanes(
     return word // RECORD_WORDS, cta, all_flags, all_addresses
 
 
-@compiled
+@called
 def write(
     address: Int64Array,
     rows: NDArray[np.int32],
@@ -172,7 +172,7 @@ def write(
         words[here + REST] = np.int64(compute_cycles[record]) << 32 | flags[at + n]
 
 
-@compiled
+@called
 def ones_of(address: Int64Array, first: int, end: int) -> int:
     """Return the ones of all addresses from `first` to `end` (not included)."""
     found = 0
@@ -181,7 +181,7 @@ def ones_of(address: Int64Array, first: int, end: int) -> int:
     return found
 
 
-@compiled
+@called
 def rest_of(compute_cycles: NDArray[np.int32], first: int, lanes: int) -> int:
     """Return what `lanes` records from `first` on add to the word `REST` of another that stands for them too."""
     cycles = np.int64(0)
@@ -190,7 +190,7 @@ def rest_of(compute_cycles: NDArray[np.int32], first: int, lanes: int) -> int:
     return (cycles << 32) + (lanes << LANES_SHIFT)
 
 
-@compiled
+@called
 def gather(
     address: Int64Array,
     rows: NDArray[np.int32],
@@ -217,7 +217,7 @@ def gather(
     return others
 
 
-@compiled
+@called
 def write_addresses(
     address: Int64Array,
     compute_cycles: NDArray[np.int32],

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.bitwise import MOST_AGREEING, agreeing
-from simulator.core.compiled import compiled
+from simulator.core.compiled import called
 from simulator.core.layout import Int64Array
 from simulator.core.program import BARRIER, JOINED, KIND, THROUGH_L1
 
@@ -29,7 +29,7 @@ MOST_OF_LANE = 1 << 18
 """Below what bytes and cycles of a lane are: so that sums fit 31 bits, whatever a trace says."""
 
 
-@compiled
+@called
 def note_flags(
     op: NDArray[np.uint8],
     barrier: NDArray[np.uint8],
@@ -49,7 +49,7 @@ def note_flags(
     return found
 
 
-@compiled
+@called
 def mark(
     requester: NDArray[np.int32],
     address: Int64Array,
@@ -71,7 +71,7 @@ def mark(
     marks[count : count + AHEAD] = NEXT_CTA
 
 
-@compiled
+@called
 def by_flags(flags: NDArray[np.uint8], count: int, marks: NDArray[np.uint8]) -> None:
     """Mark records in view of their flags (numbers of more than a byte would take five times as long)."""
     for record in range(1, count):
@@ -83,7 +83,7 @@ def by_flags(flags: NDArray[np.uint8], count: int, marks: NDArray[np.uint8]) -> 
         marks[record] = np.uint8(may_be | GOES_ON) if np.uint8(its & JOINED) else np.uint8(0)
 
 
-@compiled
+@called
 def by_size(
     requester: NDArray[np.int32],
     rows: NDArray[np.int32],
@@ -108,7 +108,7 @@ def by_size(
     return found
 
 
-@compiled
+@called
 def by_place(
     address: Int64Array, row_bytes: NDArray[np.int32], line_bytes: int, base: int, end: int, marks: NDArray[np.uint8]
 ) -> None:
@@ -120,26 +120,26 @@ def by_place(
         marks[record - base] &= np.uint8(others | READS_ON) if reads_on else others
 
 
-@compiled
+@called
 def is_lane(rows: NDArray[np.int32], compute_cycles: NDArray[np.int32], record: int) -> bool:
     """Return whether records may be added to one (of its other columns marks of the next say it)."""
     return (rows[record] == 1) & (compute_cycles[record] < MOST_OF_LANE)
 
 
-@compiled
+@called
 def alone(marks: NDArray[np.uint8], at: int) -> int:
     """Return how many records from `at` on, all of one CTA, are issued each alone; not all if they are very many."""
     more = agreeing(marks, at + 1, GOES_ON | NEXT_CTA, 0)
     return more if marks[at + 1 + more] & GOES_ON else more + 1
 
 
-@compiled
+@called
 def read_on(marks: NDArray[np.uint8], at: int) -> int:
     """Return how many records from `at` on read on from the one before; not all if they are very many."""
     return agreeing(marks, at, READS_ON, READS_ON)
 
 
-@compiled
+@called
 def issued_alike(marks: NDArray[np.uint8], at: int) -> int:
     """Return how many records are issued together with the one at `at`, which begins an event, if it and all of them
     may be in a gather, else 0."""
