@@ -111,7 +111,7 @@ def open_row(
     return opens, shut, current
 
 
-@small_function
+@called
 def serve(
     m: Int64Array,
     p: DramParameters,

@@ -38,7 +38,7 @@ from simulator.core.program import EXTENT, GATHER, RECORD_WORDS, REST, high, low
 from simulator.core.state import Parameters
 
 
-@small_function
+@called
 def move(
     m: Int64Array,
     p: Parameters,
