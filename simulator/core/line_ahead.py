@@ -16,15 +16,20 @@ from simulator.core.layout import (
     CONTEXT_BITS,
     CONTEXT_END,
     CONTEXT_NEXT,
+    CONTEXT_RING,
     CONTEXT_SM,
+    CONTEXT_WAITS,
     MAX_CONTEXTS,
     SM_QUEUE,
+    WHY_TOTAL,
     Int64Array,
 )
+from simulator.core.ledger import FOR_ROOM, why_at
 from simulator.core.line_single import is_part_of_line
 from simulator.core.line_table import ALIKE, list_records, locate, locate_in_l1
 from simulator.core.places import context_at, near_partition, queue_entries, sm_at
 from simulator.core.plain_reads import is_plain
+from simulator.core.prefetch import prefetch, prefetch_early
 from simulator.core.program import (
     ADDRESS,
     EXTENT,
@@ -197,3 +202,35 @@ def take_prepared(m: Int64Array, p: Parameters) -> None:
     """Turn to the table that has been prepared."""
     m[scalar.TABLE] = other_table(m, p)
     m[scalar.PREPARED] = NOTHING
+
+
+MANY = 512
+"""CTAs with an event, of which those about to come are not in the processor's cache any more."""
+
+
+@small_function
+def foresee(m: Int64Array, p: Parameters, program: Int64Array) -> None:
+    """Have what the event after the first will probably need brought near: its CTA and records, and of those that may
+    follow it the CTA.
+
+    Which event that is, is only known once the first has been dealt with, unless the first comes again before it.
+    """
+    heap = p.at.heap
+    if m[scalar.HEAP] > MANY:
+        for child in range(heap + 3, heap + 7):
+            context = context_at(p, m[child] & (MAX_CONTEXTS - 1))
+            prefetch(m, context)
+            prefetch(m, context + CONTEXT_RING)
+    number = min(m[heap + 1], m[heap + 2]) & (MAX_CONTEXTS - 1)
+    context = context_at(p, number)
+    record = m[context + CONTEXT_NEXT] * RECORD_WORDS
+    there = sm_at(p, m[context + CONTEXT_SM])
+    why = why_at(p, number, m[context + CONTEXT_WAITS] & (FOR_ROOM - 1))
+    prefetch(m, there)
+    prefetch(m, there + SM_QUEUE)
+    prefetch(m, why)
+    prefetch(m, why + WHY_TOTAL)
+    for ahead in range(4):
+        prefetch_early(program, record + 8 * ahead)
+    for ahead in range(32, 2 * RECORD_WORDS * m[scalar.STEP_RECORDS], 8):
+        prefetch_early(program, record + ahead)

@@ -1,7 +1,7 @@
 """Plain reads of parts of lines, as the lanes of a warp make them, all those of one event in a few short loops.
 
-They are listed and located (core/line_table.py), looked for in L2, asked for as far as they are missing
-(core/line_asks.py), and moved to the SM.  Those through L1 are looked for there, and in the coalescer, before
+They are listed and located (core/line_table.py), looked for in L2 (core/line_lookup.py), asked for as far as they are
+missing (core/line_asks.py), and moved to the SM.  Those through L1 are looked for there, and in the coalescer, before
 (core/line_loads.py).
 """
 

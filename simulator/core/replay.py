@@ -35,13 +35,11 @@ from simulator.core.layout import (
     CONTEXT_NEXT,
     CONTEXT_RING,
     CONTEXT_SM,
-    CONTEXT_WAITS,
     KERNEL_STAGES,
     MAX_CONTEXTS,
     SM_COMPUTE_FREE,
     SM_QUEUE,
     TICKS_PER_PS,
-    WHY_TOTAL,
     Int64Array,
 )
 from simulator.core.ledger import (
@@ -55,10 +53,10 @@ from simulator.core.ledger import (
     pass_on,
     settle_ledger,
     waits,
-    why_at,
 )
 from simulator.core.line_ahead import (
     NOTHING,
+    foresee,
     list_and_locate,
     may_be_lines,
     prepare_next,
@@ -71,7 +69,7 @@ from simulator.core.line_reads import load_lines, read_lines
 from simulator.core.line_single import is_part_of_line, read_single
 from simulator.core.places import context_at, counters_at, kernel_at, queue_entries, sm_at
 from simulator.core.plain_reads import look_ahead
-from simulator.core.prefetch import prefetch, prefetch_early
+from simulator.core.prefetch import prefetch_early
 from simulator.core.program import (
     ADDRESS,
     BARRIER,
@@ -307,38 +305,6 @@ def settle(m: Int64Array, p: Parameters, k: int, now: int) -> None:
         drop_arrived(m, sm_at(p, sm) + SM_QUEUE, queue_entries(p, sm), counters + counter.SM_QUEUE, now)
     drop_arrived(m, scalar.MSHR_QUEUE, p.at.mshrs, counters + counter.MISS_QUEUE, now)
     settle_ledger(m, p, k, now)
-
-
-MANY = 512
-"""CTAs with an event, of which those about to come are not in the processor's cache any more."""
-
-
-@small_function
-def foresee(m: Int64Array, p: Parameters, program: Int64Array) -> None:
-    """Have what the event after the first will probably need brought near: its CTA and records, and of those that may
-    follow it the CTA.
-
-    Which event that is, is only known once the first has been dealt with, unless the first comes again before it.
-    """
-    heap = p.at.heap
-    if m[scalar.HEAP] > MANY:
-        for child in range(heap + 3, heap + 7):
-            context = context_at(p, m[child] & (MAX_CONTEXTS - 1))
-            prefetch(m, context)
-            prefetch(m, context + CONTEXT_RING)
-    number = min(m[heap + 1], m[heap + 2]) & (MAX_CONTEXTS - 1)
-    context = context_at(p, number)
-    record = m[context + CONTEXT_NEXT] * RECORD_WORDS
-    there = sm_at(p, m[context + CONTEXT_SM])
-    why = why_at(p, number, m[context + CONTEXT_WAITS] & (FOR_ROOM - 1))
-    prefetch(m, there)
-    prefetch(m, there + SM_QUEUE)
-    prefetch(m, why)
-    prefetch(m, why + WHY_TOTAL)
-    for ahead in range(4):
-        prefetch_early(program, record + 8 * ahead)
-    for ahead in range(32, 2 * RECORD_WORDS * m[scalar.STEP_RECORDS], 8):
-        prefetch_early(program, record + ahead)
 
 
 @small_function
